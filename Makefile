@@ -1,0 +1,50 @@
+# failoverd: every command that a fresh machine with Python 3.11+ and make needs.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test lint lock kafka clean
+
+# The runtime alone: enough for `make demo`.
+.venv/.runtime: requirements.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit("failoverd needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Call make with PYTHON=python3.12, say.") if sys.version_info < (3, 11) else None'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP_INSTALL) --require-hashes -r requirements.lock
+	$(PIP_INSTALL) --no-deps --no-build-isolation --no-index -e .
+	@touch $@
+
+# The runtime with everything that tests and linters need.
+.venv/.dev: .venv/.runtime requirements-dev.lock
+	$(PIP_INSTALL) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+.PHONY: .venv
+.venv: .venv/.dev
+
+demo: .venv/.runtime
+	$(BIN)/failoverd demo $(DEMO)
+
+test: lint
+	$(BIN)/python -m pytest $(TESTS)
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# A local Apache Kafka (KRaft, one node) from Maven artifacts; needs Java 17+ and mvn.
+kafka: .venv/.dev
+	$(BIN)/python -m tests.servers.kafka $(KAFKA)
+
+# Rewrites the hash-pinned locks from pyproject.toml; the locks name no index.
+lock: .venv/.lock-tool
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml --group build -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml --group build --group test --group lint -o requirements-dev.lock
+
+.venv/.lock-tool: .venv/.runtime
+	$(PIP_INSTALL) 'uv>=0.9'
+	@touch $@
+
+clean:
+	rm -rf .venv .cache build dist .pytest_cache .mypy_cache .ruff_cache

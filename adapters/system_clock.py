@@ -1,0 +1,63 @@
+"""The one place that reads clocks, sleeps and makes random ids."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+import time
+from collections.abc import Awaitable
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class SystemClock:
+    """The machine's clocks, run `speed` times faster.
+
+    Every duration that goes in or comes out is in scaled seconds; socket time-outs are given in real seconds
+    through `real`, because no network becomes faster.
+    """
+
+    def __init__(self, speed: float = 1.0) -> None:
+        self.speed = speed
+        self._origin_wall = datetime.now(UTC)
+        self._origin = time.monotonic()
+
+    def now(self) -> datetime:
+        """The time of day, aware, in UTC; at a speed other than 1 it runs ahead from the start of the process."""
+        if self.speed == 1.0:
+            return datetime.now(UTC)
+        return self._origin_wall + timedelta(seconds=(time.monotonic() - self._origin) * self.speed)
+
+    def monotonic(self) -> float:
+        """Scaled seconds from an arbitrary origin; never steps."""
+        return time.monotonic() * self.speed
+
+    def real(self, seconds: float) -> float:
+        """How many scaled seconds pass in so many real seconds: for limits that must not shrink with the speed."""
+        return seconds * self.speed
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(max(0.0, seconds) / self.speed)
+
+    async def breathe(self) -> None:
+        """Let the loop's other tasks run."""
+        await asyncio.sleep(0)
+
+    async def wait_for(self, awaitable: Awaitable[T], seconds: float) -> T:
+        """Raise TimeoutError after so many scaled seconds."""
+        return await asyncio.wait_for(awaitable, seconds / self.speed)
+
+
+class SystemRandom:
+    """Ids that nobody can guess, and jitter."""
+
+    def token(self, length: int = 12) -> str:
+        """A random lower-case base-32 text."""
+        return "".join(secrets.choice("abcdefghijkmnpqrstuvwxyz23456789") for _ in range(length))
+
+    def jitter(self) -> float:
+        """Uniform in 0..1."""
+        return random.random()

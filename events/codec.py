@@ -1,0 +1,169 @@
+"""Bytes <-> events: CloudEvents 1.0.2 in binary mode, kind to a bare JSON value from a hand-typed producer.
+
+Undecodable keeps the bytes for the dead-letter topic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import msgspec
+
+from events.schema import Command, CommandResult, FailoverChanged, FromMachine, Heartbeat, MachineChanged, Tick
+from events.topics import Message
+
+Headers = Sequence[tuple[str, bytes]]
+T = TypeVar("T")
+
+MAX_RECORD_BYTES = 64 * 1024
+"""A heartbeat has 150 bytes and a command a few hundred; whatever is larger is no event of ours."""
+
+TICK_HEADER = ("failoverd-tick", b"1")
+_TYPES: dict[type, str] = {
+    Heartbeat: "io.failoverd.machine.heartbeat.v1",
+    Command: "io.failoverd.command.v1",
+    CommandResult: "io.failoverd.command.result.v1",
+    MachineChanged: "io.failoverd.machine.changed.v1",
+    FailoverChanged: "io.failoverd.failover.changed.v1",
+}
+
+
+class Undecodable(Exception):
+    """The record is no event that this version knows; `cause` is short and stable, the text is for people."""
+
+    def __init__(self, cause: str, text: str) -> None:
+        super().__init__(f"{cause}: {text}")
+        self.cause = cause
+        self.text = text
+
+
+_machine_decoder = msgspec.json.Decoder(FromMachine)
+_heartbeat_decoder = msgspec.json.Decoder(Heartbeat)
+_tick_decoder = msgspec.json.Decoder(Tick)
+_command_decoder = msgspec.json.Decoder(Command)
+_encoder = msgspec.json.Encoder()
+
+
+def decode_from_machine(value: bytes | None) -> FromMachine:
+    """A heartbeat or a notice; a value without `kind` is a heartbeat. Raise Undecodable."""
+    if value is None or len(value) > MAX_RECORD_BYTES:
+        raise _no_event(value)
+    try:
+        event = _machine_decoder.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if '"kind"' in value.decode("utf-8", "replace"):
+            raise Undecodable("malformed", str(error)) from error
+        event = _decode(_heartbeat_decoder, value)
+    return _checked(event)
+
+
+def _checked(event: FromMachine) -> FromMachine:
+    if event.machine_id < 0 or event.machine_id >= 1 << 62 or not 0 <= event.instance_id < 1 << 62:
+        raise Undecodable("invalid", "machine_id and instance_id must be whole numbers from 0 to 2^62")
+    if isinstance(event, Heartbeat) and not (0 <= event.sequence < 1 << 62 and 0.05 <= event.interval_s <= 86400):
+        raise Undecodable("invalid", "sequence must not be negative, interval_s must lie between 0.05 and 86400")
+    return event
+
+
+def decode_tick(value: bytes | None) -> Tick:
+    """Raise Undecodable."""
+    if value is None:
+        raise _no_event(value)
+    return _decode(_tick_decoder, value)
+
+
+def decode_command(value: bytes | None, headers: Headers = ()) -> Command:
+    """A command by CloudEvents headers or bare; the `ce_id` header stands in for a missing command_id.
+
+    Raise Undecodable, naming the field.
+    """
+    if value is None or len(value) > MAX_RECORD_BYTES:
+        raise _no_event(value)
+    command = _decode(_command_decoder, value)
+    if command.command_id is None:
+        given = header(headers, "ce_id")
+        if given:
+            command = msgspec.structs.replace(command, command_id=given)
+    return command
+
+
+def _decode(decoder: msgspec.json.Decoder[T], value: bytes) -> T:
+    try:
+        return decoder.decode(value)
+    except msgspec.ValidationError as error:
+        raise Undecodable("invalid", str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Undecodable("malformed", str(error)) from error
+
+
+def _no_event(value: bytes | None) -> Undecodable:
+    if value is None:
+        return Undecodable("empty", "the record has no value")
+    return Undecodable("too_large", f"{len(value)} bytes; at most {MAX_RECORD_BYTES} are read")
+
+
+def header(headers: Headers, name: str) -> str | None:
+    """The first header of that name, as text."""
+    for key, value in headers:
+        if key == name:
+            return value.decode("utf-8", "replace")
+    return None
+
+
+def is_tick(key: bytes | None, headers: Headers) -> bool:
+    """Ticks are known before decoding: no key, and our header."""
+    return key is None and any(name == TICK_HEADER[0] for name, _ in headers)
+
+
+def encode(event: object) -> bytes:
+    """The event's JSON value."""
+    return _encoder.encode(event)
+
+
+def message(topic: str, event: msgspec.Struct, *, key: int | None, event_id: str, source: str, time: str) -> Message:
+    """An event as a CloudEvents record. `event_id` is unique within the source; `time` is ISO 8601."""
+    kind = _TYPES.get(type(event), "io.failoverd.event.v1")
+    headers = [
+        ("content-type", b"application/json"),
+        ("ce_specversion", b"1.0"),
+        ("ce_id", event_id.encode()),
+        ("ce_source", source.encode()),
+        ("ce_type", kind.encode()),
+        ("ce_time", time.encode()),
+    ]
+    if key is not None:
+        headers.append(("ce_subject", str(key).encode()))
+    return Message(topic, encode(event), str(key).encode() if key is not None else None, tuple(headers))
+
+
+def tick_message(topic: str, partition: int, tick: Tick) -> Message:
+    """Null key, explicit partition: a tick belongs to a partition and not to a machine."""
+    return Message(topic, encode(tick), None, (TICK_HEADER,), partition)
+
+
+def dead_letter(topic: str, record: object, cause: Undecodable, at: str) -> Message:
+    """The original bytes with where they came from and why they were refused."""
+    original = _Original(record)
+    headers = (
+        ("x-dlq-topic", original.topic.encode()),
+        ("x-dlq-partition", str(original.partition).encode()),
+        ("x-dlq-offset", str(original.offset).encode()),
+        ("x-dlq-error-code", cause.cause.encode()),
+        ("x-dlq-error", cause.text[:500].encode()),
+        ("x-dlq-attempts", b"1"),
+        ("x-dlq-at", at.encode()),
+    )
+    return Message(topic, original.value, original.key, headers)
+
+
+class _Original:
+    """The parts of a log record that a dead letter keeps."""
+
+    def __init__(self, record: object) -> None:
+        self.topic: str = getattr(record, "topic", "")
+        self.partition: int = getattr(record, "partition", -1)
+        self.offset: int = getattr(record, "offset", -1)
+        self.key: bytes | None = getattr(record, "key", None)
+        value: bytes | None = getattr(record, "value", None)
+        self.value = value[:MAX_RECORD_BYTES] if value is not None else None

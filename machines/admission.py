@@ -1,0 +1,153 @@
+"""May this failover begin now? The one gate that every failover passes: pause, blindness, age of the evidence, cap.
+
+The gate is asked, and its answer saved, in one transaction; what was true before the lock may be history.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TypeAlias
+
+from machines.evidence import Verdict, judge
+from machines.model import InstanceId, Machine, Mode, Reason, Setting, Source, Word
+from machines.policy import Policy
+from machines.states import State
+
+AUTOMATIC = frozenset({Reason.HEARTBEAT_LOST, Reason.NOTICE, Reason.FAULT})
+
+
+@dataclass(frozen=True, slots=True)
+class FailoverRequest:
+    """A wish for a failover, by whichever door it came."""
+
+    reason: Reason
+    setting: Setting | None = None
+    """None is the machine's own."""
+    gpu_instance_id: InstanceId | None = None
+    command_id: str | None = None
+    asked_by: str = "failoverd"
+    why: str = ""
+
+    @property
+    def is_automatic(self) -> bool:
+        return self.reason in AUTOMATIC
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Automatic action is off, for a reason and until an end."""
+
+    reason: str
+    until: datetime
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class FleetFacts:
+    """What the gate must know of the fleet, read in the transaction that saves its answer."""
+
+    automatic_running: int
+    pause: Pause | None
+    pause_is_readable: bool
+    blind: str | None
+    """Why the observer of this machine's partition cannot judge silence now; None where it can."""
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    request: FailoverRequest
+    setting: Setting
+    repair_first: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Delayed:
+    """Not now: look again then."""
+
+    because: str
+    look_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """No, with the contract's code and what mends it."""
+
+    code: str
+    because: str
+    remedy: str
+
+
+Admission: TypeAlias = Granted | Delayed | Denied
+
+
+def refusal(machine: Machine, request: FailoverRequest) -> Denied | None:
+    """What makes a wish senseless whatever the fleet does."""
+    if machine.failover is not None:
+        return Denied(
+            "failover_in_progress",
+            f"failover {machine.failover.id} of machine {machine.id} is running",
+            f"wait for it: GET /api/v1/failovers/{machine.failover.id}",
+        )
+    if request.gpu_instance_id is not None and request.gpu_instance_id != machine.primary:
+        return Denied(
+            "stale_instance",
+            f"instance {request.gpu_instance_id} is not the primary of machine {machine.id}; that is {machine.primary}",
+            f"send gpu_instance_id {machine.primary}, if that is the instance that you mean to replace",
+        )
+    if machine.primary is None:
+        return Denied(
+            "no_primary",
+            f"machine {machine.id} has no instance that a failover could replace",
+            f"register one: PUT /api/v1/machines/{machine.id} with gpu_instance_id",
+        )
+    if (request.setting or machine.setting) is Setting.DISABLED:
+        return Denied(
+            "protection_disabled",
+            f"machine {machine.id} has the strategy disabled",
+            "set a strategy for it, or name one with force_strategy",
+        )
+    return None
+
+
+def admit(machine: Machine, request: FailoverRequest, facts: FleetFacts, policy: Policy, now: datetime) -> Admission:
+    """The gate. A manual failover passes pause, cap and blindness: a person answers for it."""
+    denied = refusal(machine, request)
+    if denied is not None:
+        return denied
+    setting = request.setting or machine.setting
+    if not request.is_automatic:
+        return Granted(request, setting, repair_first=False)
+    return _admit_automatic(machine, request, facts, policy, now, setting)
+
+
+def _admit_automatic(
+    machine: Machine, request: FailoverRequest, facts: FleetFacts, policy: Policy, now: datetime, setting: Setting
+) -> Admission:
+    again = now + timedelta(seconds=policy.retry_admission_s)
+    probe_again = now + timedelta(seconds=1)
+    if machine.state is not State.DETECTING or machine.mode is not Mode.ON:
+        return Denied("not_suspect", f"machine {machine.id} is {machine.state.value}", "nothing: it is not suspect")
+    if not facts.pause_is_readable:
+        return Delayed("the pause flag cannot be read, so automatic action is paused", again)
+    if facts.pause is not None and facts.pause.until > now:
+        return Delayed(f"paused until {facts.pause.until.isoformat()}: {facts.pause.reason}", again)
+    evidence = machine.evidence
+    if evidence is None or now - evidence.at > timedelta(seconds=policy.evidence_max_age_s):
+        return Delayed("the evidence is stale; asking again", probe_again)
+    judgement = judge(evidence, policy)
+    if judgement.verdict is not Verdict.DEAD:
+        return Delayed(f"the evidence does not suffice: {judgement.because}", probe_again)
+    if facts.blind is not None and not _provider_vouches(machine):
+        return Delayed(f"the observer is blind: {facts.blind}", again)
+    if facts.automatic_running >= policy.max_concurrent:
+        because = f"{facts.automatic_running} automatic failovers are running, the cap is {policy.max_concurrent}"
+        return Delayed(because, again)
+    return Granted(request, setting, judgement.repairable)
+
+
+def _provider_vouches(machine: Machine) -> bool:
+    """The provider's own word on this machine lifts the observer's blindness for it."""
+    evidence = machine.evidence
+    dead = (Word.DEAD, Word.GONE, Word.CRASHED)
+    return evidence is not None and any(t.source is Source.PROVIDER and t.word in dead for t in evidence.testimonies)

@@ -1,0 +1,66 @@
+"""What can go wrong in the domain, as a tree that callers match on.
+
+FailoverdError
+├── StepError               a step did not come to its end; the journal says what happens next
+│   ├── NotYet(delay)       nothing is wrong: look again after the delay
+│   ├── Refused(code)       the answer is no; the attempt unwinds
+│   └── Unknown             the answer was lost: read back, never repeat blindly
+├── IllegalTransition       the state table has no such edge; nothing was changed
+├── Fenced                  somebody newer owns this machine; the actor ends quietly
+├── Stale                   the row changed between read and write; read it again
+└── LogUnavailable          the event log did not take or give records; an outage, never an answer
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+
+class FailoverdError(Exception):
+    """Everything that this project raises on purpose."""
+
+
+class StepError(FailoverdError):
+    """A step, an undo or an outside call did not come to its end."""
+
+
+class NotYet(StepError):
+    """It takes longer; ask again after `delay`."""
+
+    def __init__(self, why: str, delay: timedelta) -> None:
+        super().__init__(why)
+        self.why = why
+        self.delay = delay
+
+
+class Refused(StepError):
+    """The answer is no, for good; `code` is one of the contract's stable attempt codes."""
+
+    def __init__(self, code: str, why: str) -> None:
+        super().__init__(f"{code}: {why}")
+        self.code = code
+        self.why = why
+
+
+class Unknown(StepError):
+    """The call may or may not have had its effect; resolve by reading back."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+class IllegalTransition(FailoverdError):
+    """The state table has no edge for this (state, trigger)."""
+
+
+class Fenced(FailoverdError):
+    """An actor with an outdated fence number tried to act; it changed nothing."""
+
+
+class Stale(FailoverdError):
+    """Compare-and-swap missed: the machine's version moved on."""
+
+
+class LogUnavailable(FailoverdError):
+    """The event log is away."""

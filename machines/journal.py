@@ -1,0 +1,85 @@
+"""Facts about steps, only ever appended; the truth after a crash."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+import msgspec
+
+from machines.model import Claim, InstanceId
+
+WHOLE_STEP = -1
+"""The candidate number of an entry that speaks of the step and not of one of its candidates."""
+
+
+class Mark(Enum):
+    STARTED = "started"
+    DONE = "done"
+    WAITING = "waiting"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+    CLAIMED = "claimed"
+    """A label is bound to an offer; the rental may or may not have happened."""
+    RENTED = "rented"
+    """The provider gave the claim an instance."""
+    DROPPED = "dropped"
+    """The candidate is out; what it may have left behind is a debt."""
+    UNDO_STARTED = "undo_started"
+    UNDO_WAITING = "undo_waiting"
+    UNDO_FAILED = "undo_failed"
+    UNDONE = "undone"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One fact. `output` is what the step gave (DONE) or the candidate's claim or instance."""
+
+    step: str
+    mark: Mark
+    at: datetime
+    candidate: int = WHOLE_STEP
+    output: Mapping[str, Any] = field(default_factory=dict)
+    code: str | None = None
+    why: str | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A claim and what became of it."""
+
+    number: int
+    claim: Claim
+    mark: Mark
+    instance: InstanceId | None
+    why: str | None
+
+    @property
+    def is_live(self) -> bool:
+        return self.mark is not Mark.DROPPED
+
+
+def candidates(entries: Sequence[Entry], step: str) -> tuple[Candidate, ...]:
+    """The candidates of one step, oldest first, each with its newest mark."""
+    found: dict[int, Candidate] = {}
+    for entry in entries:
+        if entry.step != step or entry.candidate == WHOLE_STEP:
+            continue
+        before = found.get(entry.candidate)
+        if entry.mark is Mark.CLAIMED:
+            claim = msgspec.convert(entry.output, Claim, strict=False)
+            found[entry.candidate] = Candidate(entry.candidate, claim, entry.mark, None, None)
+        elif before is not None:
+            instance = entry.output.get("instance", before.instance)
+            found[entry.candidate] = Candidate(entry.candidate, before.claim, entry.mark, instance, entry.why)
+    return tuple(found.values())
+
+
+def as_output(value: object) -> dict[str, Any]:
+    """A step's output (a dataclass, or None) as plain data for the journal."""
+    plain = msgspec.to_builtins(value)
+    return plain if isinstance(plain, dict) else {}

@@ -1,0 +1,345 @@
+"""The nouns: machine, instance, offer, claim, snapshot, debt, failover. Frozen; changed with `replace`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from typing import Any, NewType
+
+from machines.states import State
+
+MachineId = NewType("MachineId", int)
+InstanceId = NewType("InstanceId", int)
+OfferId = NewType("OfferId", int)
+HostId = NewType("HostId", int)
+"""Vast's `machine_id`: one physical box."""
+LandlordId = NewType("LandlordId", int)
+"""Vast's `host_id`: who owns the box."""
+VolumeId = NewType("VolumeId", int)
+FailoverId = NewType("FailoverId", str)
+Label = NewType("Label", str)
+
+
+class Setting(Enum):
+    """What an operator chooses for a machine: the contract's five strategies."""
+
+    WARM_POOL = "warm_pool"
+    CPU_STANDBY = "cpu_standby"
+    BOTH = "both"
+    REGIONAL_VOLUME = "regional_volume"
+    DISABLED = "disabled"
+
+
+class Rung(Enum):
+    """One attempt of a ladder: a strategy, or the reboot that stands before the ladder."""
+
+    REPAIR_PRIMARY = "repair_primary"
+    WARM_POOL = "warm_pool"
+    CPU_STANDBY = "cpu_standby"
+    REGIONAL_VOLUME = "regional_volume"
+
+
+class Mode(Enum):
+    """What the daemon may do by itself for a machine."""
+
+    OFF = "off"
+    OBSERVE = "observe"
+    ON = "on"
+
+
+class FenceGrade(Enum):
+    """How the old instance was made harmless; see architecture, section 4.5."""
+
+    STOPPED = "stopped"
+    DESTROYED = "destroyed"
+    SEVERED = "severed"
+
+
+class Reason(Enum):
+    """Which door a failover came through."""
+
+    HEARTBEAT_LOST = "heartbeat_lost"
+    NOTICE = "notice"
+    FAULT = "fault"
+    COMMAND = "command"
+    HTTP = "http"
+    DRILL = "drill"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class FenceProof:
+    """What shows that the old instance cannot serve any more."""
+
+    grade: FenceGrade
+    proof: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """The customer's world on an instance: what a replacement must look like."""
+
+    image: str = "pytorch/pytorch:latest"
+    disk_gb: float = 32.0
+    gpu_name: str | None = None
+    num_gpus: int = 1
+    env: Mapping[str, str] = field(default_factory=dict)
+    onstart: str | None = None
+    max_price: float | None = None
+    """$/h of the whole instance; None is the policy's cap."""
+    region: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The failover that a machine is in: what `decide` must know of it."""
+
+    id: FailoverId
+    reason: Reason
+    ladder: tuple[Rung, ...]
+    position: int
+    started_at: datetime
+    fence: int
+    proof: FenceProof | None = None
+    primary_was_alive: bool = False
+    cancel_asked: bool = False
+    attempt: int = 1
+    """Counts every attempt of the failover, the repeated ones too."""
+    repeats: int = 0
+    """How often the present rung was begun again with other candidates."""
+
+    @property
+    def rung(self) -> Rung:
+        return self.ladder[self.position]
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What the customer owns. `primary` is the instance that embodies it now."""
+
+    id: MachineId
+    name: str
+    state: State = State.HEALTHY
+    version: int = 0
+    fence: int = 0
+    setting: Setting = Setting.CPU_STANDBY
+    mode: Mode = Mode.OBSERVE
+    priority: int = 0
+    primary: InstanceId | None = None
+    host: HostId | None = None
+    landlord: LandlordId | None = None
+    is_interruptible: bool = False
+    ssh: Endpoint | None = None
+    host_key: str | None = None
+    workspace_path: str = "/workspace"
+    workload: Workload = field(default_factory=Workload)
+    partition: int | None = None
+    """The heartbeat partition on which it last spoke."""
+    interval_s: float = 10.0
+    """The interval that its heartbeats declare, in seconds."""
+    boot_id: str = ""
+    because: str = ""
+    """Why it is in this state, for people."""
+    since: datetime | None = None
+    """When it entered this state."""
+    evidence: Evidence | None = None
+    look_at: datetime | None = None
+    """The durable alarm: when `Due` is to be signalled."""
+    failover: Running | None = None
+    last_failover: FailoverId | None = None
+    price_per_hour: float | None = None
+
+
+class Source(Enum):
+    """Who can testify about an instance."""
+
+    HEARTBEAT = "heartbeat"
+    PROVIDER = "provider"
+    SSH = "ssh"
+    NOTICE = "notice"
+    WEBHOOK = "webhook"
+
+
+class Word(Enum):
+    """What a source said. UNKNOWN is what an error while asking means: never dead, never alive."""
+
+    ALIVE = "alive"
+    DEAD = "dead"
+    GONE = "gone"
+    """Dead, and stated with authority: the rental has ended or was taken away (outbid)."""
+    CRASHED = "crashed"
+    """Exited although running is intended: a reboot may help."""
+    STOPPED = "stopped"
+    """Stopped by somebody who was entitled to: its owner, or an empty account."""
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Testimony:
+    source: Source
+    word: Word
+    detail: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the sources said of one instance, newest round; `dead_since` is when the present row of agreement began."""
+
+    instance: InstanceId
+    testimonies: tuple[Testimony, ...]
+    at: datetime
+    dead_since: datetime | None = None
+    rounds: int = 0
+
+
+class Status(Enum):
+    """An instance as the provider's words are to be understood (facts/vast-api.md, section 9)."""
+
+    PROVISIONING = "provisioning"
+    LOADING = "loading"
+    RUNNING = "running"
+    EXITED = "exited"
+    OFFLINE = "offline"
+    """The host is silent: Vast's `unknown` or `offline`. Not gone: it may return."""
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One rental as the provider shows it."""
+
+    id: InstanceId
+    label: Label | None
+    status: Status
+    wants_running: bool
+    """The provider's intended status is running."""
+    holds_gpu: bool
+    """The contract's hardware is allocated now (`cur_state` is running)."""
+    host: HostId
+    landlord: LandlordId
+    ssh: Endpoint | None
+    gpu_name: str
+    num_gpus: int
+    is_interruptible: bool
+    price_per_hour: float
+    detail: str
+    image: str = ""
+    disk_gb: float = 0.0
+    env: Mapping[str, str] = field(default_factory=dict)
+    onstart: str | None = None
+    region: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """All rentals of the account at one time. `complete` only when every page came and the counts agree."""
+
+    instances: Mapping[InstanceId, Instance]
+    complete: bool
+    at: datetime
+
+    def with_label(self, label: Label) -> tuple[Instance, ...]:
+        return tuple(instance for instance in self.instances.values() if instance.label == label)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A perishable price for a place on a host."""
+
+    id: OfferId
+    host: HostId
+    landlord: LandlordId
+    gpu_name: str
+    num_gpus: int
+    price_per_hour: float
+    reliability: float
+    region: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OfferQuery:
+    """What a replacement must fulfil; every condition is checked again on our side (facts/vast-api.md, trap 3)."""
+
+    gpu_name: str | None
+    num_gpus: int
+    disk_gb: float
+    max_price: float
+    min_reliability: float
+    region: str | None = None
+    not_hosts: frozenset[HostId] = frozenset()
+    not_landlords: frozenset[LandlordId] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A label bound to an offer, journaled before the rental: one create per label."""
+
+    label: Label
+    offer: Offer
+    claimed_at: datetime
+    workload: Workload
+    onstart: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A verified copy of a workspace."""
+
+    id: str
+    machine: MachineId
+    taken_at: datetime
+    size_bytes: int
+
+
+class DebtKind(Enum):
+    DESTROY_INSTANCE = "destroy_instance"
+    DESTROY_CLAIM = "destroy_claim"
+    STOP_INSTANCE = "stop_instance"
+    START_INSTANCE = "start_instance"
+
+
+@dataclass(frozen=True, slots=True)
+class Debt:
+    """Something that must still be done, durably; worked off by the sweep."""
+
+    kind: DebtKind
+    machine: MachineId
+    failover: FailoverId | None
+    instance: InstanceId | None
+    label: Label | None
+    claimed_at: datetime | None
+    because: str
+    id: int = 0
+    tries: int = 0
+    due_at: datetime | None = None
+    last_error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """The verified instance that becomes the machine at the hand-over."""
+
+    instance: InstanceId
+    label: Label
+    host: HostId
+    landlord: LandlordId
+    ssh: Endpoint
+    host_key: str | None
+    gpu_name: str
+    price_per_hour: float
+    boot_id: str
+    data_age_s: float | None
+    is_interruptible: bool = False
+    detail: Mapping[str, Any] = field(default_factory=dict)

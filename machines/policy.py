@@ -1,0 +1,42 @@
+"""What an operator allows: grace, confirmation, caps, prices. All durations in seconds, all prices in $/h."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The fleet's policy; the defaults are the brakes that are on when nothing was configured."""
+
+    grace_factor: float = 3.0
+    """Grace is this many declared heartbeat intervals (facts/performance.md, section 9)."""
+    grace_floor_s: float = 5.0
+    grace_cap_s: float = 600.0
+    confirm_after_s: float = 30.0
+    """How long a silent SSH port must agree with silence before that is a death, where the provider says running."""
+    probe_every_s: float = 10.0
+    """The pause between two rounds of questions about a suspect."""
+    watch_every_s: float = 60.0
+    """The same, once a second source said that the suspect lives."""
+    evidence_max_age_s: float = 60.0
+    """Older evidence goes back to the probe instead of through admission."""
+    max_concurrent: int = 10
+    """Automatic failovers running at one time in the whole fleet."""
+    retry_admission_s: float = 10.0
+    mass_silence_fraction: float = 0.5
+    mass_silence_fleet: int = 10
+    """Where most of so large a fleet falls silent at once, the observer suspects itself."""
+    max_price: float = 2.0
+    min_reliability: float = 0.95
+    candidate_width: int = 2
+    """How many candidates are rented at once for one replacement."""
+    max_candidates: int = 16
+    """How many rentals one attempt may try in all."""
+    max_snapshot_age_s: float = 86400.0
+    boot_timeout_s: float = 420.0
+    """When a candidate that does not come up is given up."""
+
+    def grace_s(self, interval_s: float) -> float:
+        """How long a machine that declares this interval may be silent, in seconds of log time."""
+        return min(self.grace_cap_s, max(self.grace_floor_s, self.grace_factor * interval_s))

@@ -1,0 +1,290 @@
+"""What the domain asks of the outside world: small Protocols, each with the errors it may raise (machines/errors.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Protocol, TypeVar
+
+from events.topics import Message, TopicProblem, TopicSpec
+from machines.journal import Entry
+from machines.model import (
+    Claim,
+    Debt,
+    Endpoint,
+    FailoverId,
+    FenceProof,
+    Instance,
+    InstanceId,
+    Label,
+    Listing,
+    Machine,
+    MachineId,
+    Offer,
+    OfferQuery,
+    Replacement,
+    Snapshot,
+)
+
+T = TypeVar("T")
+
+
+class Clock(Protocol):
+    """Time, possibly scaled: every duration in it is in scaled seconds."""
+
+    def now(self) -> datetime: ...
+    def monotonic(self) -> float: ...
+    def real(self, seconds: float) -> float:
+        """Scaled seconds that pass in so many real ones."""
+        ...
+
+    async def sleep(self, seconds: float) -> None: ...
+    async def breathe(self) -> None: ...
+    async def wait_for(self, awaitable: Awaitable[T], seconds: float) -> T:
+        """Raise TimeoutError."""
+        ...
+
+
+class Random(Protocol):
+    def token(self, length: int = 12) -> str: ...
+    def jitter(self) -> float: ...
+
+
+class GpuCloud(Protocol):
+    """A provider of GPU instances. Each call raises Unknown where the answer was lost, NotYet where it must wait for
+    a rate limit, and Refused(code) where the provider said no."""
+
+    async def search(self, query: OfferQuery) -> tuple[Offer, ...]:
+        """Offers that fulfil every condition, cheapest first."""
+        ...
+
+    async def rent(self, claim: Claim) -> InstanceId:
+        """Rent the claim's offer once under its label. Raise Refused("no_offer_matches") where the offer is gone and
+        Unknown where the answer was lost: adopt or abandon, never create again."""
+        ...
+
+    async def adopt(self, claim: Claim) -> InstanceId | None:
+        """The instance that bears the claim's label; None only by a complete listing past the provider's lag,
+        before that NotYet."""
+        ...
+
+    async def show(self, instance: InstanceId) -> Instance | None:
+        """None where the provider says that there is no such rental (and our key is alive)."""
+        ...
+
+    async def list(self, max_age_s: float = 0.0) -> Listing:
+        """All rentals; a listing not older than `max_age_s` may be shared between callers."""
+        ...
+
+    async def start(self, instance: InstanceId) -> None: ...
+    async def stop(self, instance: InstanceId) -> None:
+        """Accepted by the provider; already stopped is success."""
+        ...
+
+    async def reboot(self, instance: InstanceId) -> None: ...
+    async def label(self, instance: InstanceId, label: Label) -> None: ...
+
+    async def destroy(self, target: Claim | InstanceId) -> None:
+        """By label only for labels that we minted, registered instances by id only; NotYet until a complete listing,
+        past the lag, shows nothing. Nothing there is success."""
+        ...
+
+
+class Reach(Enum):
+    """What an SSH port did within the time given."""
+
+    ANSWERED = "answered"
+    REFUSED = "refused"
+    SILENT = "silent"
+    UNKNOWN = "unknown"
+    """Our own side failed: no route, no name. Says nothing about the target."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShellResult:
+    exit_status: int
+    stdout: str
+    stderr: str
+    host_key: str
+    """The server's public key, to be pinned for the next call."""
+
+
+class Shell(Protocol):
+    """Commands on an instance, over SSH."""
+
+    async def reach(self, endpoint: Endpoint) -> Reach:
+        """Does an SSH server greet us there? Never raises."""
+        ...
+
+    async def run(
+        self, endpoint: Endpoint, command: str, host_key: str | None = None, timeout_s: float = 60.0
+    ) -> ShellResult:
+        """Run to the end. Raise NotYet where nothing answers yet, Refused("ssh_unreachable") where the host key is
+        another one, and Unknown where the connection broke: the command may still be running."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreReport:
+    bytes_done: int
+    seconds: float
+    detail: str = ""
+
+
+class SnapshotStore(Protocol):
+    """Where verified copies of workspaces are kept."""
+
+    async def newest(self, machine: MachineId, now: datetime) -> Snapshot | None:
+        """The newest verified snapshot."""
+        ...
+
+    async def check_download(self, snapshot: Snapshot, instance: InstanceId, endpoint: Endpoint) -> None:
+        """Can the instance fetch from the store at all? NotYet while that is being found out, Refused where not."""
+        ...
+
+    async def restore(
+        self, snapshot: Snapshot, instance: InstanceId, endpoint: Endpoint, workspace_path: str
+    ) -> RestoreReport:
+        """Idempotent and resumable. NotYet while it runs, Refused("restore_failed") where it cannot be done."""
+        ...
+
+    async def manifest(self, snapshot: Snapshot) -> Mapping[str, str]:
+        """Path in the workspace -> SHA-256 (hex)."""
+        ...
+
+
+class Journal(Protocol):
+    """The journal of one attempt."""
+
+    async def append(self, entry: Entry, debts: Sequence[Debt] = ()) -> None:
+        """Durable when it returns, with the debts in the same transaction. Raise Fenced."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """The newest heartbeat of an instance that this process has heard."""
+
+    boot_id: str
+    sequence: int
+
+
+class Fleet(Protocol):
+    """The machines, as a step may see and change them; every change carries the fence."""
+
+    async def machine(self, machine: MachineId) -> Machine:
+        """As stored now."""
+        ...
+
+    async def save_proof(
+        self, machine: MachineId, failover: FailoverId, proof: FenceProof, debts: Sequence[Debt]
+    ) -> None:
+        """The old instance is harmless. Raise Fenced."""
+        ...
+
+    async def hand_over(self, machine: MachineId, failover: FailoverId, new: Replacement) -> None:
+        """The replacement becomes the machine, in one transaction. Idempotent. Raise Fenced."""
+        ...
+
+    def is_blind(self, machine: MachineId) -> bool:
+        """Can this process not judge the machine's heartbeats now?"""
+        ...
+
+    def heard(self, instance: InstanceId) -> Beat | None:
+        """What the instance last said over the heartbeat path."""
+        ...
+
+    def agent_command(self, machine: Machine, instance: InstanceId) -> str:
+        """The shell line that starts this machine's heartbeat agent on the instance."""
+        ...
+
+
+class Record(Protocol):
+    """A record of the event log. aiokafka's ConsumerRecord fits as it is: the hot path converts nothing."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int:
+        """Milliseconds since the epoch."""
+        ...
+
+    @property
+    def timestamp_type(self) -> int:
+        """1 = append time, stamped by the log itself."""
+        ...
+
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    topic: str
+    number: int
+
+
+class LogConsumer(Protocol):
+    """One member of a consumer group on one topic; offsets are committed by hand, after the save."""
+
+    async def start(self) -> None: ...
+    async def stop(self) -> None: ...
+    async def poll(self, limit: int = 500, timeout_s: float = 0.2) -> Mapping[Partition, Sequence[Record]]:
+        """Raise LogUnavailable."""
+        ...
+
+    async def commit(self, offsets: Mapping[Partition, int]) -> None:
+        """Offsets of the next records to be read. Raise LogUnavailable."""
+        ...
+
+    def assignment(self) -> frozenset[Partition]: ...
+    def generation(self) -> int:
+        """Rises with every assignment."""
+        ...
+
+    def position(self, partition: Partition) -> int | None: ...
+    def highwater(self, partition: Partition) -> int | None: ...
+    async def rewind(self, partition: Partition, since: datetime) -> None:
+        """The next poll starts at the first record appended at or after `since`."""
+        ...
+
+    def pause(self, partition: Partition) -> None: ...
+    def resume(self, partition: Partition) -> None: ...
+    def on_change(
+        self,
+        assigned: Callable[[frozenset[Partition]], None],
+        revoked: Callable[[frozenset[Partition]], None],
+    ) -> None: ...
+
+
+class EventLog(Protocol):
+    """The log: Kafka, or one inside the process."""
+
+    async def start(self) -> None:
+        """Connect; returns although the broker is away (it is tried again)."""
+        ...
+
+    async def stop(self) -> None: ...
+    async def ensure_topics(self, specs: Sequence[TopicSpec]) -> tuple[TopicProblem, ...]:
+        """Create what is missing, say what is wrong. Raise LogUnavailable."""
+        ...
+
+    async def append(self, message: Message) -> None:
+        """Durable in the log when it returns. Raise LogUnavailable."""
+        ...
+
+    async def append_all(self, messages: Sequence[Message]) -> None:
+        """All, in order. Raise LogUnavailable."""
+        ...
+
+    def consumer(self, group: str, topic: str) -> LogConsumer: ...

@@ -1,0 +1,50 @@
+"""Refusals of commands, as the contract names them: a stable code, its HTTP status, and what mends it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Problem(Exception):
+    """One refusal, the same at every door. `extra` goes into the problem document (RFC 9457)."""
+
+    status: int
+    code: str
+    detail: str
+    remedy: str
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.detail}"
+
+
+STATUS_OF = {
+    "failover_in_progress": 409,
+    "stale_instance": 409,
+    "no_primary": 409,
+    "not_suspect": 409,
+    "unknown_machine": 404,
+    "unknown_failover": 404,
+    "invalid_parameter": 400,
+    "malformed": 400,
+    "expired": 409,
+    "idempotency_key_reused": 422,
+}
+
+
+def invalid(field_name: str, found: object, wanted: str) -> Problem:
+    """A parameter that cannot be taken, with its name and what it must be."""
+    detail = f"{field_name}: {found!r} is not allowed; it must be {wanted}"
+    return Problem(400, "invalid_parameter", detail, f"send {wanted} as {field_name}", {"field": field_name})
+
+
+def unknown_machine(machine_id: int) -> Problem:
+    return Problem(
+        404,
+        "unknown_machine",
+        f"machine {machine_id} is not registered",
+        f"register it: PUT /api/v1/machines/{machine_id}",
+        {"machine_id": machine_id},
+    )

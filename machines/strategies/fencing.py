@@ -1,0 +1,70 @@
+"""To make the old instance harmless before anything else serves, and to keep the proof (architecture, section 4.5)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from machines.errors import NotYet
+from machines.model import Debt, DebtKind, FenceGrade, FenceProof, Instance, InstanceId, Status
+from machines.saga import Step, StepContext
+from machines.strategies.repair_primary import primary_of
+
+_LOOK_AGAIN = timedelta(seconds=3)
+
+
+async def fence_primary(ctx: StepContext) -> FenceProof:
+    """Stop the old instance and read it back. `severed` is enough here: the replacement shares no volume with it.
+
+    The fence belongs to the failover: an attempt that finds it raised inherits it.
+    """
+    if ctx.failover.proof is not None:
+        return ctx.failover.proof
+    primary = primary_of(ctx.machine)
+    if await ctx.cloud.show(primary) is None:
+        return await _fence_gone(ctx, primary)
+    await ctx.cloud.stop(primary)
+    shown = await ctx.cloud.show(primary)
+    if shown is None:
+        return await _fence_gone(ctx, primary)
+    grade = _grade(shown)
+    if grade is None:
+        raise NotYet(f"our stop was accepted; it still reads {shown.status.value}", _LOOK_AGAIN)
+    proof = FenceProof(grade, _proof_text(shown, grade), ctx.clock.now())
+    owed = () if grade is FenceGrade.STOPPED and not shown.is_interruptible else (_stop_debt(ctx, primary),)
+    await ctx.fleet.save_proof(ctx.machine.id, ctx.failover_id, proof, owed)
+    return proof
+
+
+async def _fence_gone(ctx: StepContext, primary: InstanceId) -> FenceProof:
+    """An empty single read counts only beside a complete listing that does show other rentals, or none at all twice."""
+    listing = await ctx.cloud.list()
+    if not listing.complete or primary in listing.instances:
+        raise NotYet("the provider's answers about the old instance disagree", _LOOK_AGAIN)
+    proof = FenceProof(FenceGrade.DESTROYED, "no such rental: single read and complete listing", ctx.clock.now())
+    await ctx.fleet.save_proof(ctx.machine.id, ctx.failover_id, proof, ())
+    return proof
+
+
+def _grade(shown: Instance) -> FenceGrade | None:
+    if shown.wants_running:
+        return None
+    if shown.status is Status.EXITED:
+        return FenceGrade.STOPPED
+    if shown.status is Status.OFFLINE:
+        return FenceGrade.SEVERED
+    return None
+
+
+def _proof_text(shown: Instance, grade: FenceGrade) -> str:
+    if grade is FenceGrade.STOPPED:
+        return "our stop was accepted; read back: exited, intended stopped"
+    return f"our stop was accepted; the provider says of its host: {shown.detail or 'offline'}"
+
+
+def _stop_debt(ctx: StepContext, primary: InstanceId) -> Debt:
+    because = "fenced while its host was silent: it must still be stopped when the host returns"
+    return Debt(DebtKind.STOP_INSTANCE, ctx.machine.id, ctx.failover_id, primary, None, None, because)
+
+
+FENCE_PRIMARY = Step("fence_primary", fence_primary, FenceProof, waits=120, tries=20, late="fence_failed")
+"""No undo: the fence belongs to the failover, not to the attempt."""

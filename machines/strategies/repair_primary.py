@@ -1,0 +1,61 @@
+"""Before the ladder: a container that has exited although running is intended is rebooted, once.
+
+A reboot keeps the GPU and the disk (facts/vast-api.md, section 5); it is the cheapest way back, and leaves no trace.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from machines.errors import NotYet, Refused
+from machines.model import InstanceId, Machine, Rung, Status
+from machines.saga import Step, StepContext, Strategy
+
+
+@dataclass(frozen=True, slots=True)
+class Rebooted:
+    instance: InstanceId
+    boot_id_before: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpokeAgain:
+    boot_id: str
+
+
+def primary_of(machine: Machine) -> InstanceId:
+    """The machine's primary. Raise Refused where it has none."""
+    if machine.primary is None:
+        raise Refused("primary_not_restartable", f"machine {machine.id} has no instance")
+    return machine.primary
+
+
+async def reboot(ctx: StepContext) -> Rebooted:
+    primary = primary_of(ctx.machine)
+    heard = ctx.fleet.heard(primary)
+    before = heard.boot_id if heard else ctx.machine.boot_id
+    await ctx.cloud.reboot(primary)
+    return Rebooted(primary, before)
+
+
+async def await_heartbeat(ctx: StepContext) -> SpokeAgain:
+    """A new boot of the agent is the proof: an old beat that arrives late must not pass for it."""
+    rebooted = ctx.output(REBOOT)
+    heard = ctx.fleet.heard(rebooted.instance)
+    if heard is not None and heard.boot_id != rebooted.boot_id_before:
+        return SpokeAgain(heard.boot_id)
+    shown = await ctx.cloud.show(rebooted.instance)
+    waited = sum(1 for entry in ctx.entries if entry.step == "await_heartbeat" and entry.until is not None)
+    if waited >= _EXITED_IS_FINAL_AFTER and shown is not None and shown.status is Status.EXITED:
+        raise Refused("primary_not_restartable", "the container exited again after its reboot")
+    raise NotYet("the rebooted primary has not spoken yet", timedelta(seconds=5))
+
+
+_EXITED_IS_FINAL_AFTER = 8
+"""Waits of 5 s in which `exited` may still be a stale word (facts/vast-api.md, section 9.2)."""
+
+REBOOT = Step("reboot", reboot, Rebooted, tries=1, waits=4, late="primary_not_restartable")
+AWAIT_HEARTBEAT = Step("await_heartbeat", await_heartbeat, SpokeAgain, waits=24, late="primary_not_restartable")
+
+REPAIR_PRIMARY = Strategy(Rung.REPAIR_PRIMARY, (REBOOT, AWAIT_HEARTBEAT))
