@@ -1,0 +1,66 @@
+"""Debts in a transaction: what must still be done, until it is paid or dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+from sqlalchemy import bindparam, insert, or_, select, update
+
+from adapters.sql.rows import debt_from, debt_values
+from adapters.sql.statements import Statements
+from adapters.sql.tables import DEBTS
+from machines.model import Debt, DebtKind, FailoverId, MachineId
+
+_c = DEBTS.c
+_INSERT = insert(DEBTS)
+_OPEN = select(DEBTS).where(_c.closed_at.is_(None))
+_ALL_OPEN = _OPEN.order_by(_c.id)
+_OPEN_OF = _ALL_OPEN.where(_c.machine_id == bindparam("wanted"))
+_DUE = (
+    _OPEN.where(or_(_c.due_at.is_(None), _c.due_at <= bindparam("now")))
+    .order_by(_c.due_at.nulls_first(), _c.id)
+    .limit(bindparam("most"))
+)
+_CHANGE = update(DEBTS).where(_c.id == bindparam("wanted"), _c.closed_at.is_(None))
+_POSTPONE = _CHANGE.values(tries=_c.tries + 1, due_at=bindparam("new_due_at"), last_error=bindparam("error"))
+_DROP = update(DEBTS).where(
+    _c.failover_id == bindparam("wanted"),
+    _c.kind.in_(bindparam("kinds", expanding=True)),
+    _c.closed_at.is_(None),
+)
+
+
+class DebtStatements(Statements):
+    def add_debts(self, debts: Sequence[Debt]) -> None:
+        """A debt without `due_at` is due at once."""
+        if debts:
+            self._connection.execute(_INSERT, [debt_values(debt) for debt in debts])
+
+    def due_debts(self, now: datetime, limit: int) -> list[Debt]:
+        """Open and due, the longest due first."""
+        return [debt_from(row) for row in self._connection.execute(_DUE, {"now": now, "most": limit})]
+
+    def open_debts(self, machine: MachineId | None = None) -> list[Debt]:
+        if machine is None:
+            return [debt_from(row) for row in self._connection.execute(_ALL_OPEN)]
+        return [debt_from(row) for row in self._connection.execute(_OPEN_OF, {"wanted": machine})]
+
+    def postpone_debt(self, debt: int, due_at: datetime, error: str | None) -> bool:
+        """A try that did not succeed: counted, with its error. False where the debt is closed."""
+        values = {"wanted": debt, "new_due_at": due_at, "error": error}
+        return self._connection.execute(_POSTPONE, values).rowcount == 1
+
+    def pay_debt(self, debt: int, at: datetime) -> bool:
+        """False where it was closed before."""
+        return self._connection.execute(_CHANGE, {"wanted": debt, "closed_at": at, "outcome": "paid"}).rowcount == 1
+
+    def drop_debts(self, failover: FailoverId, kinds: Collection[DebtKind], at: datetime) -> int:
+        """How many open debts of these kinds the failover no longer owes."""
+        values = {
+            "wanted": failover,
+            "kinds": sorted(kind.value for kind in kinds),
+            "closed_at": at,
+            "outcome": "dropped",
+        }
+        return self._connection.execute(_DROP, values).rowcount

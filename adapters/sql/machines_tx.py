@@ -1,0 +1,95 @@
+"""Machines in a transaction: loaded with the failover that they are in, saved by compare-and-swap."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, Select, bindparam, delete, insert, select, update
+
+from adapters.sql.rows import machine_from, machine_values, plain
+from adapters.sql.statements import Statements
+from adapters.sql.tables import FAILOVERS, MACHINES
+from machines.errors import Stale
+from machines.model import InstanceId, Machine, MachineId
+from machines.states import State
+
+_c = MACHINES.c
+_LOADED: Select[Any] = select(MACHINES, FAILOVERS.c.running).outerjoin(FAILOVERS, FAILOVERS.c.id == _c.failover_id)
+_ALL = _LOADED.order_by(_c.id)
+_ONE = _LOADED.where(_c.id == bindparam("wanted"))
+_BY_PRIMARY = _ALL.where(_c.primary_instance == bindparam("wanted")).limit(1)
+_PAGE = _ALL.where(_c.id > bindparam("after")).limit(bindparam("most"))
+_PAGE_IN_STATE = _PAGE.where(_c.state == bindparam("wanted"))
+_DUE = select(_c.id).where(_c.look_at <= bindparam("now")).order_by(_c.look_at, _c.id).limit(bindparam("most"))
+_INSERT = insert(MACHINES)
+_SAVE = update(MACHINES).where(_c.id == bindparam("wanted"), _c.version == bindparam("seen"))
+_SAVE_RUNNING = update(FAILOVERS).where(FAILOVERS.c.id == bindparam("wanted"), FAILOVERS.c.ended_at.is_(None))
+_REMOVE = delete(MACHINES).where(_c.id == bindparam("wanted"), _c.failover_id.is_(None))
+_BEFORE_ALL = -(2**63)
+
+
+class MachineStatements(Statements):
+    def machine(self, machine: MachineId) -> Machine | None:
+        row = self._connection.execute(_ONE, {"wanted": machine}).one_or_none()
+        return None if row is None else machine_from(row)
+
+    def machines(self) -> list[Machine]:
+        """The whole fleet, by id."""
+        return _machines(self._connection.execute(_ALL).all())
+
+    def page(self, after: MachineId | None, limit: int, state: State | None = None) -> list[Machine]:
+        """The next machines by id after that one, or from the first."""
+        bounds = {"after": _BEFORE_ALL if after is None else after, "most": limit}
+        if state is None:
+            return _machines(self._connection.execute(_PAGE, bounds).all())
+        return _machines(self._connection.execute(_PAGE_IN_STATE, {**bounds, "wanted": state.value}).all())
+
+    def machine_by_primary(self, instance: InstanceId) -> Machine | None:
+        row = self._connection.execute(_BY_PRIMARY, {"wanted": instance}).one_or_none()
+        return None if row is None else machine_from(row)
+
+    def due(self, now: datetime, limit: int) -> list[MachineId]:
+        """Whose durable alarm has come, the longest overdue first."""
+        return list(self._connection.execute(_DUE, {"now": now, "most": limit}).scalars())
+
+    def insert_machine(self, machine: Machine) -> Machine:
+        """Raise Stale where a machine with this id exists."""
+        if not self._insert_new(_INSERT, machine_values(machine)):
+            raise Stale(f"machine {machine.id} exists already")
+        self._save_running(machine)
+        return machine
+
+    def save_machine(self, machine: Machine) -> Machine:
+        """Store it as the next version, which is returned; its failover's row is brought up to date too.
+
+        Raise Stale where the stored version is another than the machine's. A failover that the machine has just come
+        into is begun (`begin_failover`) in the same transaction, before or after.
+        """
+        saved = replace(machine, version=machine.version + 1)
+        values = {**machine_values(saved), "wanted": machine.id, "seen": machine.version}
+        if self._connection.execute(_SAVE, values).rowcount != 1:
+            raise Stale(f"machine {machine.id} is no longer at version {machine.version}")
+        self._save_running(saved)
+        return saved
+
+    def remove_machine(self, machine: MachineId) -> bool:
+        """False where there was none. Its failovers and debts stay. Raise Stale while a failover is running."""
+        if self._connection.execute(_REMOVE, {"wanted": machine}).rowcount == 1:
+            return True
+        if self.machine(machine) is not None:
+            raise Stale(f"machine {machine} is in a failover")
+        return False
+
+    def _save_running(self, machine: Machine) -> None:
+        if machine.failover is None:
+            return
+        values = {"running": plain(machine.failover), "wanted": machine.failover.id}
+        if self._connection.execute(_SAVE_RUNNING, values).rowcount != 1:
+            self._unbegun.add(machine.failover.id)
+
+
+def _machines(rows: Sequence[Row[Any]]) -> list[Machine]:
+    return [machine_from(row) for row in rows]

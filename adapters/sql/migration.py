@@ -1,0 +1,71 @@
+"""Bring a database to the schema that this program knows.
+
+Importing alembic takes 1.9 s, so it is imported only where there is something to do: a plain query tells.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import Connection, inspect, text
+
+from adapters.sql.engine import lock_schema, make_engine, outages_named
+from adapters.sql.errors import SchemaUnknown
+
+REVISIONS = ("0001",)
+"""Every revision in `migrations/versions`, oldest first."""
+HEAD = REVISIONS[-1]
+SCRIPTS = Path(__file__).parent / "migrations"
+
+
+def current(url: str) -> str | None:
+    """The revision of the database; None where it has no schema of ours. Raise StoreUnavailable."""
+    engine = make_engine(url)
+    try:
+        with outages_named(), engine.connect() as connection:
+            return _revision(connection)
+    finally:
+        engine.dispose()
+
+
+def upgrade(url: str) -> bool:
+    """Bring the schema to `HEAD`, as a whole or not at all; False where it was there already.
+
+    Raise SchemaUnknown where a newer program made it, StoreUnavailable where the database does not answer.
+    """
+    found = current(url)
+    if found == HEAD:
+        return False
+    _refuse_unknown(found)
+    engine = make_engine(url, wait_s=60.0, foreign_keys=False)
+    try:
+        with outages_named(), engine.connect() as connection, connection.begin():
+            lock_schema(connection)
+            # Another process may have upgraded it while we waited for the lock.
+            return _upgrade(connection) if _revision(connection) != HEAD else False
+    finally:
+        engine.dispose()
+
+
+def _upgrade(connection: Connection) -> bool:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    command.upgrade(config, HEAD)
+    return True
+
+
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+    return None if found is None else str(found)
+
+
+def _refuse_unknown(found: str | None) -> None:
+    if found is not None and found not in REVISIONS:
+        raise SchemaUnknown(f"the database is at revision {found}, this program knows {HEAD}: run the newer failoverd")

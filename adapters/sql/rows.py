@@ -1,0 +1,229 @@
+"""From the model to rows and back, in one place: what the model gains, this file stores.
+
+A value with a column of its own is converted by hand (a fleet is loaded row by row, so microseconds count); a nested
+value is JSON by msgspec, enums by their value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any, TypeVar
+
+import msgspec
+from sqlalchemy import Row
+
+from adapters.sql.records import AlertRecord, AttemptRecord, CommandRow, FailoverRecord
+from events.topics import Message
+from machines.journal import Entry, Mark
+from machines.model import (
+    Debt,
+    DebtKind,
+    Endpoint,
+    Evidence,
+    Machine,
+    Mode,
+    Reason,
+    Replacement,
+    Rung,
+    Running,
+    Setting,
+    Workload,
+)
+from machines.states import State
+
+T = TypeVar("T")
+Values = dict[str, Any]
+
+
+def plain(value: object) -> Any:
+    """A nested value as JSON's types."""
+    return None if value is None else msgspec.to_builtins(value)
+
+
+def _nested(value: object, kind: type[T]) -> T | None:
+    return None if value is None else _required(value, kind)
+
+
+def _required(value: object, kind: type[T]) -> T:
+    return msgspec.convert(value, kind, strict=False)
+
+
+def machine_values(machine: Machine) -> Values:
+    """Every column of `machines`; of the failover only its id, the rest is the failover's own row."""
+    return {
+        "id": machine.id,
+        "name": machine.name,
+        "state": machine.state.value,
+        "version": machine.version,
+        "fence": machine.fence,
+        "setting": machine.setting.value,
+        "mode": machine.mode.value,
+        "priority": machine.priority,
+        "primary_instance": machine.primary,
+        "host": machine.host,
+        "landlord": machine.landlord,
+        "is_interruptible": machine.is_interruptible,
+        "ssh": plain(machine.ssh),
+        "host_key": machine.host_key,
+        "workspace_path": machine.workspace_path,
+        "workload": plain(machine.workload),
+        "heartbeat_partition": machine.partition,
+        "interval_s": machine.interval_s,
+        "boot_id": machine.boot_id,
+        "because": machine.because,
+        "since": machine.since,
+        "evidence": plain(machine.evidence),
+        "look_at": machine.look_at,
+        "failover_id": None if machine.failover is None else machine.failover.id,
+        "last_failover": machine.last_failover,
+        "price_per_hour": machine.price_per_hour,
+    }
+
+
+def machine_from(row: Row[Any]) -> Machine:
+    """A row of `machines` with the failover's `running` joined in."""
+    return Machine(
+        id=row.id,
+        name=row.name,
+        state=State(row.state),
+        version=row.version,
+        fence=row.fence,
+        setting=Setting(row.setting),
+        mode=Mode(row.mode),
+        priority=row.priority,
+        primary=row.primary_instance,
+        host=row.host,
+        landlord=row.landlord,
+        is_interruptible=row.is_interruptible,
+        ssh=_nested(row.ssh, Endpoint),
+        host_key=row.host_key,
+        workspace_path=row.workspace_path,
+        workload=_required(row.workload, Workload),
+        partition=row.heartbeat_partition,
+        interval_s=row.interval_s,
+        boot_id=row.boot_id,
+        because=row.because,
+        since=row.since,
+        evidence=_nested(row.evidence, Evidence),
+        look_at=row.look_at,
+        failover=_nested(row.running, Running),
+        last_failover=row.last_failover,
+        price_per_hour=row.price_per_hour,
+    )
+
+
+def failover_from(row: Row[Any], attempts: tuple[AttemptRecord, ...]) -> FailoverRecord:
+    return FailoverRecord(
+        id=row.id,
+        machine=row.machine_id,
+        reason=Reason(row.reason),
+        setting=Setting(row.setting),
+        because=row.because,
+        asked_by=row.asked_by,
+        command_id=row.command_id,
+        evidence=_nested(row.evidence, Evidence),
+        old_instance=row.old_instance,
+        running=_required(row.running, Running),
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        success=row.success,
+        strategy_succeeded=None if row.strategy_succeeded is None else Rung(row.strategy_succeeded),
+        code=row.code,
+        why=row.why,
+        new=_nested(row.new, Replacement),
+        attempts=attempts,
+    )
+
+
+def attempt_from(row: Row[Any]) -> AttemptRecord:
+    return AttemptRecord(row.number, Rung(row.rung), row.started_at, row.ended_at, row.code, row.why)
+
+
+def entry_values(entry: Entry) -> Values:
+    return {
+        "step": entry.step,
+        "mark": entry.mark.value,
+        "at": entry.at,
+        "candidate": entry.candidate,
+        "output": plain(entry.output),
+        "code": entry.code,
+        "why": entry.why,
+        "until": entry.until,
+    }
+
+
+def entry_from(row: Row[Any]) -> Entry:
+    return Entry(
+        step=row.step,
+        mark=Mark(row.mark),
+        at=row.at,
+        candidate=row.candidate,
+        output=row.output,
+        code=row.code,
+        why=row.why,
+        until=row.until,
+    )
+
+
+def debt_values(debt: Debt) -> Values:
+    """All but the id, which the database gives."""
+    return {
+        "kind": debt.kind.value,
+        "machine_id": debt.machine,
+        "failover_id": debt.failover,
+        "instance": debt.instance,
+        "label": debt.label,
+        "claimed_at": debt.claimed_at,
+        "because": debt.because,
+        "tries": debt.tries,
+        "due_at": debt.due_at,
+        "last_error": debt.last_error,
+    }
+
+
+def debt_from(row: Row[Any]) -> Debt:
+    return Debt(
+        kind=DebtKind(row.kind),
+        machine=row.machine_id,
+        failover=row.failover_id,
+        instance=row.instance,
+        label=row.label,
+        claimed_at=row.claimed_at,
+        because=row.because,
+        id=row.id,
+        tries=row.tries,
+        due_at=row.due_at,
+        last_error=row.last_error,
+    )
+
+
+def message_values(message: Message) -> Values:
+    return {
+        "topic": message.topic,
+        "key": message.key,
+        "value": message.value,
+        "headers": plain(message.headers),
+        "log_partition": message.partition,
+    }
+
+
+def message_from(row: Row[Any]) -> Message:
+    headers = msgspec.convert(row.headers, tuple[tuple[str, bytes], ...])
+    return Message(row.topic, row.value, row.key, headers, row.log_partition)
+
+
+_COMMAND_FIELDS = tuple(field.name for field in fields(CommandRow))
+
+
+def command_values(command: CommandRow) -> Values:
+    values = {name: getattr(command, name) for name in _COMMAND_FIELDS}
+    return {**values, "body": plain(command.body), "answer": plain(command.answer)}
+
+
+def command_from(row: Row[Any]) -> CommandRow:
+    return CommandRow(**{name: getattr(row, name) for name in _COMMAND_FIELDS})
+
+
+def alert_from(row: Row[Any]) -> AlertRecord:
+    # `count` is also a method of every row, which is a tuple.
+    return AlertRecord(row.key, row.text, row.opened_at, row.repeated_at, row._mapping["count"])

@@ -1,0 +1,54 @@
+"""The store on a database, synchronous: transactions that happen as a whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from sqlalchemy import insert
+
+from adapters.sql.engine import make_engine, outages_named
+from adapters.sql.tables import METADATA, PAUSES, THE_ONE
+from adapters.sql.tx import Tx
+
+T = TypeVar("T")
+
+
+class SqlStore:
+    """`url` as SQLAlchemy understands it: `sqlite:////path/to/file`, `postgresql://user@host/database`.
+
+    The schema is there already (`adapters.sql.migration.upgrade`).
+    """
+
+    def __init__(self, url: str, wait_s: float = 5.0) -> None:
+        """`wait_s` bounds the wait for another writer; then the transaction raises StoreUnavailable."""
+        self._engine = make_engine(url, wait_s)
+
+    @classmethod
+    def in_memory(cls) -> SqlStore:
+        """An empty store that lives as long as this object, with its schema: for simulations.
+
+        Made from the tables and not by migrations; a test holds the two together.
+        """
+        store = cls("sqlite://")
+        with store._engine.begin() as connection:
+            METADATA.create_all(connection)
+            connection.execute(insert(PAUSES), {"one": THE_ONE})
+        return store
+
+    @contextmanager
+    def transaction(self) -> Iterator[Tx]:
+        """Commit at the end, roll back on any error. Raise StoreUnavailable where the database does not answer."""
+        with outages_named(), self._engine.connect() as connection, connection.begin():
+            tx = Tx(connection)
+            yield tx
+            tx.settle()
+
+    def transact(self, work: Callable[[Tx], T]) -> T:
+        """Run the work in one transaction."""
+        with self.transaction() as tx:
+            return work(tx)
+
+    def close(self) -> None:
+        self._engine.dispose()

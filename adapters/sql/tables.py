@@ -1,0 +1,266 @@
+"""The schema, declared once with SQLModel. Statements are SQLAlchemy Core on the tables at the end of this file.
+
+Core, because the ORM costs 2-4 ms a transaction (facts/performance.md, section 7). History (failovers, debts) bears a
+machine's id without a foreign key: it outlives the machine.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    text,
+)
+from sqlmodel import Field, SQLModel
+
+from adapters.sql.columns import Prose, UtcDateTime, nested, serial
+
+THE_ONE = 1
+"""The key of the one row of `deployment` and of `pauses`."""
+
+METADATA = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _partial(name: str, column: str, where: str, unique: bool = False) -> Index:
+    """An index over the few rows that are open; both databases have them, each under its own keyword."""
+    condition = text(where)
+    return Index(name, column, unique=unique, sqlite_where=condition, postgresql_where=condition)
+
+
+class Row(SQLModel):
+    """Our own metadata: SQLModel's is shared by everything in the process."""
+
+    metadata: ClassVar[MetaData] = METADATA
+
+
+class Deployment(Row, table=True):
+    """One row: the id that every label of ours bears, made once."""
+
+    __tablename__ = "deployment"
+
+    one: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    id: str = Field(sa_column=Column(Text, nullable=False))
+
+
+class Machines(Row, table=True):
+    __tablename__ = "machines"
+    __table_args__ = (
+        Index("ix_machines_state", "state", "id"),
+        _partial("ix_machines_look_at", "look_at", "look_at IS NOT NULL"),
+        _partial("ix_machines_primary_instance", "primary_instance", "primary_instance IS NOT NULL"),
+    )
+
+    id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    name: str = Field(sa_column=Column(Prose, nullable=False))
+    state: str = Field(sa_column=Column(Text, nullable=False))
+    version: int = Field(sa_column=Column(BigInteger, nullable=False))
+    fence: int = Field(sa_column=Column(BigInteger, nullable=False))
+    setting: str = Field(sa_column=Column(Text, nullable=False))
+    mode: str = Field(sa_column=Column(Text, nullable=False))
+    priority: int = Field(sa_column=Column(BigInteger, nullable=False))
+    primary_instance: int | None = Field(sa_column=Column(BigInteger))
+    host: int | None = Field(sa_column=Column(BigInteger))
+    landlord: int | None = Field(sa_column=Column(BigInteger))
+    is_interruptible: bool = Field(sa_column=Column(Boolean, nullable=False))
+    ssh: dict[str, Any] | None = Field(sa_column=Column(nested()))
+    host_key: str | None = Field(sa_column=Column(Prose))
+    workspace_path: str = Field(sa_column=Column(Prose, nullable=False))
+    workload: dict[str, Any] = Field(sa_column=Column(nested(), nullable=False))
+    heartbeat_partition: int | None = Field(sa_column=Column(Integer))
+    interval_s: float = Field(sa_column=Column(Double, nullable=False))
+    boot_id: str = Field(sa_column=Column(Prose, nullable=False))
+    because: str = Field(sa_column=Column(Prose, nullable=False))
+    since: datetime | None = Field(sa_column=Column(UtcDateTime))
+    evidence: dict[str, Any] | None = Field(sa_column=Column(nested()))
+    look_at: datetime | None = Field(sa_column=Column(UtcDateTime))
+    failover_id: str | None = Field(sa_column=Column(Text))
+    last_failover: str | None = Field(sa_column=Column(Text))
+    price_per_hour: float | None = Field(sa_column=Column(Double))
+
+
+class Failovers(Row, table=True):
+    """`running` is machines.model.Running as last saved; it stays after the end, for the proof that it holds."""
+
+    __tablename__ = "failovers"
+    __table_args__ = (
+        # Architecture, section 4.7: one running failover per machine, by the database and not by a timer.
+        _partial("uq_failovers_running", "machine_id", "ended_at IS NULL", unique=True),
+        Index("ix_failovers_machine_id", "machine_id", "started_at"),
+        Index("ix_failovers_started_at", "started_at", "id"),
+    )
+
+    id: str = Field(sa_column=Column(Text, primary_key=True))
+    machine_id: int = Field(sa_column=Column(BigInteger, nullable=False))
+    reason: str = Field(sa_column=Column(Text, nullable=False))
+    setting: str = Field(sa_column=Column(Text, nullable=False))
+    because: str = Field(sa_column=Column(Prose, nullable=False))
+    asked_by: str = Field(sa_column=Column(Prose, nullable=False))
+    command_id: str | None = Field(sa_column=Column(Text))
+    evidence: dict[str, Any] | None = Field(sa_column=Column(nested()))
+    old_instance: int | None = Field(sa_column=Column(BigInteger))
+    running: dict[str, Any] = Field(sa_column=Column(nested(), nullable=False))
+    started_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    ended_at: datetime | None = Field(sa_column=Column(UtcDateTime))
+    success: bool | None = Field(sa_column=Column(Boolean))
+    strategy_succeeded: str | None = Field(sa_column=Column(Text))
+    code: str | None = Field(sa_column=Column(Text))
+    why: str | None = Field(sa_column=Column(Prose))
+    new: dict[str, Any] | None = Field(sa_column=Column(nested()))
+
+
+class Attempts(Row, table=True):
+    __tablename__ = "attempts"
+
+    failover_id: str = Field(sa_column=Column(Text, ForeignKey("failovers.id"), primary_key=True))
+    number: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    rung: str = Field(sa_column=Column(Text, nullable=False))
+    started_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    ended_at: datetime | None = Field(sa_column=Column(UtcDateTime))
+    code: str | None = Field(sa_column=Column(Text))
+    why: str | None = Field(sa_column=Column(Prose))
+
+
+class Journal(Row, table=True):
+    """Only ever appended. The key is the order: two writers cannot both write the same place."""
+
+    __tablename__ = "journal"
+
+    failover_id: str = Field(sa_column=Column(Text, ForeignKey("failovers.id"), primary_key=True))
+    attempt: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    seq: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    fence: int = Field(sa_column=Column(BigInteger, nullable=False))
+    step: str = Field(sa_column=Column(Text, nullable=False))
+    mark: str = Field(sa_column=Column(Text, nullable=False))
+    at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    candidate: int = Field(sa_column=Column(Integer, nullable=False))
+    output: dict[str, Any] = Field(sa_column=Column(nested(), nullable=False))
+    code: str | None = Field(sa_column=Column(Text))
+    why: str | None = Field(sa_column=Column(Prose))
+    until: datetime | None = Field(sa_column=Column(UtcDateTime))
+
+
+class Debts(Row, table=True):
+    """Open until `closed_at`; then paid or dropped."""
+
+    __tablename__ = "debts"
+    __table_args__ = (
+        _partial("ix_debts_due_at", "due_at", "closed_at IS NULL"),
+        Index("ix_debts_machine_id", "machine_id"),
+        Index("ix_debts_failover_id", "failover_id"),
+    )
+
+    id: int | None = Field(default=None, sa_column=Column(serial(), primary_key=True, autoincrement=True))
+    kind: str = Field(sa_column=Column(Text, nullable=False))
+    machine_id: int = Field(sa_column=Column(BigInteger, nullable=False))
+    failover_id: str | None = Field(sa_column=Column(Text))
+    instance: int | None = Field(sa_column=Column(BigInteger))
+    label: str | None = Field(sa_column=Column(Text))
+    claimed_at: datetime | None = Field(sa_column=Column(UtcDateTime))
+    because: str = Field(sa_column=Column(Prose, nullable=False))
+    tries: int = Field(sa_column=Column(Integer, nullable=False))
+    due_at: datetime | None = Field(sa_column=Column(UtcDateTime))
+    last_error: str | None = Field(sa_column=Column(Prose))
+    closed_at: datetime | None = Field(sa_column=Column(UtcDateTime))
+    outcome: str | None = Field(sa_column=Column(Text))
+
+
+class Outbox(Row, table=True):
+    """What is to be appended to the event log, in the order of its ids; an id is never used twice."""
+
+    __tablename__ = "outbox"
+    __table_args__ = (
+        _partial("ix_outbox_unsent", "id", "sent_at IS NULL"),
+        _partial("ix_outbox_sent_at", "sent_at", "sent_at IS NOT NULL"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: int | None = Field(default=None, sa_column=Column(serial(), primary_key=True, autoincrement=True))
+    topic: str = Field(sa_column=Column(Text, nullable=False))
+    key: bytes | None = Field(sa_column=Column(LargeBinary))
+    value: bytes | None = Field(sa_column=Column(LargeBinary))
+    headers: list[list[str]] = Field(sa_column=Column(nested(), nullable=False))
+    log_partition: int | None = Field(sa_column=Column(Integer))
+    sent_at: datetime | None = Field(sa_column=Column(UtcDateTime))
+
+
+class Commands(Row, table=True):
+    """Both doors meet here: the first row of a command id is the command, any other is a repetition."""
+
+    __tablename__ = "commands"
+    __table_args__ = (
+        Index("ix_commands_failover_id", "failover_id"),
+        _partial("ix_commands_open", "received_at", "answered_at IS NULL"),
+    )
+
+    command_id: str = Field(sa_column=Column(Text, primary_key=True))
+    door: str = Field(sa_column=Column(Text, nullable=False))
+    command: str = Field(sa_column=Column(Text, nullable=False))
+    machine_id: int | None = Field(sa_column=Column(BigInteger))
+    fingerprint: str = Field(sa_column=Column(Text, nullable=False))
+    body: dict[str, Any] = Field(sa_column=Column(nested(), nullable=False))
+    received_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    expires_at: datetime | None = Field(sa_column=Column(UtcDateTime))
+    failover_id: str | None = Field(sa_column=Column(Text))
+    status: str = Field(sa_column=Column(Text, nullable=False))
+    answer: dict[str, Any] | None = Field(sa_column=Column(nested()))
+    http_status: int | None = Field(sa_column=Column(Integer))
+    answered_at: datetime | None = Field(sa_column=Column(UtcDateTime))
+
+
+class Pauses(Row, table=True):
+    """One row, there from the first migration on: paused where `until` is set. Admission locks it."""
+
+    __tablename__ = "pauses"
+
+    one: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    reason: str | None = Field(sa_column=Column(Prose))
+    until: datetime | None = Field(sa_column=Column(UtcDateTime))
+    by: str | None = Field(sa_column=Column(Prose))
+
+
+class Alerts(Row, table=True):
+    __tablename__ = "alerts"
+    __table_args__ = (_partial("uq_alerts_open", "key", "resolved_at IS NULL", unique=True),)
+
+    id: int | None = Field(default=None, sa_column=Column(serial(), primary_key=True, autoincrement=True))
+    key: str = Field(sa_column=Column(Text, nullable=False))
+    text: str = Field(sa_column=Column(Prose, nullable=False))
+    opened_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    repeated_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    count: int = Field(sa_column=Column(Integer, nullable=False))
+    resolved_at: datetime | None = Field(sa_column=Column(UtcDateTime))
+
+
+def _table(name: str) -> Table:
+    return METADATA.tables[name]
+
+
+DEPLOYMENT = _table("deployment")
+MACHINES = _table("machines")
+FAILOVERS = _table("failovers")
+ATTEMPTS = _table("attempts")
+JOURNAL = _table("journal")
+DEBTS = _table("debts")
+OUTBOX = _table("outbox")
+COMMANDS = _table("commands")
+PAUSES = _table("pauses")
+ALERTS = _table("alerts")

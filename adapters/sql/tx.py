@@ -1,0 +1,21 @@
+"""One transaction: all that can be read and changed in it. Nothing else in the project speaks SQL."""
+
+from __future__ import annotations
+
+from adapters.sql.commands_tx import CommandStatements
+from adapters.sql.failovers_tx import FailoverStatements
+from adapters.sql.fleet_tx import FleetStatements
+from adapters.sql.journal_tx import JournalStatements
+from adapters.sql.machines_tx import MachineStatements
+from adapters.sql.outbox_tx import OutboxStatements
+
+
+class Tx(
+    MachineStatements,
+    FailoverStatements,
+    JournalStatements,
+    OutboxStatements,
+    CommandStatements,
+    FleetStatements,
+):
+    """Made by `SqlStore.transaction`; commits or vanishes as a whole, and is of no use after that."""

@@ -1,0 +1,13 @@
+"""Vast.ai behind the port GpuCloud: an own thin client of the dozen endpoints that a failover needs.
+
+The official SDK is no choice: it repeats a create after a 503, blocks the loop, and its async client cannot be pointed
+at a simulator (facts/vast-api.md, section 16).
+"""
+
+from adapters.vast.account import Account
+from adapters.vast.client import vast_client
+from adapters.vast.cloud import VastCloud
+from adapters.vast.replies import KeyDead
+from adapters.vast.settings import VastSettings
+
+__all__ = ["Account", "KeyDead", "VastCloud", "VastSettings", "vast_client"]

@@ -1,0 +1,230 @@
+"""VastCloud: the port GpuCloud over Vast.ai's REST API (facts/vast-api.md).
+
+Two questions decide about money here: was a rental created although no answer came, and is one really gone although
+nothing shows it? Both are answered only by a complete listing that began after the provider's lag, and by an empty one
+only while the account still answers our key and pays for nothing.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import httpx
+
+from adapters.vast.account import Account, ensure_ssh_key, pays_for_rentals, read_account
+from adapters.vast.client import VastApi
+from adapters.vast.creates import Creates
+from adapters.vast.listing import SharedListing
+from adapters.vast.offers import search_offers
+from adapters.vast.rental import contract_in, create_body, refusal, why_not_created
+from adapters.vast.replies import Kind, Reply
+from adapters.vast.rows import BadRow, instance_from
+from adapters.vast.settings import CHANGE, CREATE, DESTROY, REBOOT, SHOW, VastSettings
+from machines.errors import NotYet, Refused, StepError, Unknown
+from machines.model import Claim, HostId, Instance, InstanceId, Label, Listing, Offer, OfferQuery
+from machines.ports import Clock, Random
+
+
+class VastCloud:
+    """The adapter of the port GpuCloud. `label_prefix` begins every label of this deployment; others are not touched."""
+
+    def __init__(
+        self, client: httpx.AsyncClient, clock: Clock, label_prefix: str, settings: VastSettings, random: Random
+    ) -> None:
+        if not label_prefix:
+            raise ValueError("without a label prefix every rental of the account would count as ours")
+        self._clock = clock
+        self._label_prefix = label_prefix
+        self._settings = settings
+        self._api = VastApi(client, clock, random, settings)
+        self._listing = SharedListing(self._api, clock, settings)
+        self._creates = Creates(clock)
+
+    async def search(self, query: OfferQuery, host: HostId | None = None) -> tuple[Offer, ...]:
+        """Offers that fulfil every condition, cheapest first; with `host`, also where this account already rents."""
+        return await search_offers(self._api, self._settings, query, host)
+
+    async def rent(self, claim: Claim) -> InstanceId:
+        """One create per label. Raise Refused("no_offer_matches") where the offer is gone, NotYet where nothing was
+        sent, Unknown where a rental may exist: adopt or abandon."""
+        label = claim.label
+        self._check_own(label)
+        if label in self._creates:
+            raise Unknown(f"a create under {label} was already sent: adopt or abandon it")
+        self._creates.note(label)
+        try:
+            reply = await self._api.call(CREATE, claim.offer.id, create_body(claim))
+        except NotYet:
+            self._creates.forget(label)
+            raise
+        except BaseException:
+            self._creates.note(label)  # Until now it may have had its effect.
+            raise
+        return await self._rental_in(reply, label)
+
+    async def adopt(self, claim: Claim) -> InstanceId | None:
+        """The rental under the claim's label (the oldest, should there be several); see `destroy` for what None needs."""
+        self._check_own(claim.label)
+        listing = await self.list()
+        found = listing.with_label(claim.label)
+        if found:
+            return min(instance.id for instance in found)
+        await self._settle_absence(f"no rental under {claim.label}", listing, self._visible_from(claim))
+        return None
+
+    async def show(self, instance: InstanceId) -> Instance | None:
+        """None where the provider says that there is no such rental, and our key is alive."""
+        reply = await self._api.call(SHOW, instance, query={"owner": "me"})
+        if reply.kind is Kind.GONE:
+            await self.account()
+            return None
+        if reply.kind is not Kind.OK or "instances" not in reply.fields:
+            raise Unknown(f"instance {instance} was not shown: {reply}")
+        row = reply.fields["instances"]
+        if row is None:
+            return None
+        try:
+            return instance_from(row)
+        except BadRow as error:
+            raise Unknown(f"instance {instance} was shown in a form that we cannot read: {error}") from error
+
+    async def list(self, max_age_s: float = 0.0) -> Listing:
+        """All rentals of the account; `complete` by the provider's own counts."""
+        return await self._listing.read(max_age_s)
+
+    async def start(self, instance: InstanceId) -> None:
+        """Raise Refused("standby_gpu_taken") where the GPU is not free: the start that the provider then keeps queued,
+        and would bill hours later, is cancelled first (facts/vast-api.md, 9.3)."""
+        reply = await self._api.call(CHANGE, instance, {"state": "running"})
+        if reply.kind is Kind.QUEUED:
+            await self.stop(instance)
+            raise Refused("standby_gpu_taken", f"instance {instance}: {reply}")
+        _expect_ok(reply)
+
+    async def stop(self, instance: InstanceId) -> None:
+        """Accepted by the provider, or the rental is provably gone."""
+        reply = await self._api.call(CHANGE, instance, {"state": "stopped"})
+        if reply.kind is Kind.GONE:
+            await self._settle_gone(instance, was_accepted=False)
+        else:
+            _expect_ok(reply)
+
+    async def reboot(self, instance: InstanceId) -> None:
+        """Stop-then-start of the container; the GPU is kept. Not repeated where the answer was lost."""
+        _expect_ok(await self._api.call(REBOOT, instance, {}))
+
+    async def label(self, instance: InstanceId, label: Label) -> None:
+        _expect_ok(await self._api.call(CHANGE, instance, {"label": label}))
+
+    async def destroy(self, target: Claim | InstanceId) -> None:
+        """End the rental and its bill; success means that a listing proved it, NotYet that it was not yet proved.
+
+        What "not there" is worth: the listing must be complete, must have begun after the lag, and where it shows no
+        rental at all the account must answer our key and pay for none.
+        """
+        if isinstance(target, Claim):
+            await self._destroy_claim(target)
+        else:
+            reply = await self._delete(target)
+            await self._settle_gone(target, was_accepted=reply.kind is Kind.OK)
+
+    async def account(self) -> Account:
+        """Raise KeyDead where the key is dead, Unknown where nothing can be said."""
+        return await read_account(self._api)
+
+    async def ensure_ssh_key(self, public_key: str) -> None:
+        await ensure_ssh_key(self._api, public_key)
+
+    async def _rental_in(self, reply: Reply, label: Label) -> InstanceId:
+        contract = contract_in(reply)
+        self._creates.note(label, contract)
+        if contract is None:
+            error = why_not_created(reply)
+            if isinstance(error, Refused):
+                self._creates.forget(label)
+            raise error
+        if reply.kind is Kind.OK:
+            return contract
+        try:
+            await self._delete(contract)
+        except StepError as error:
+            raise Unknown(f"rental {contract} came into being stopped and could not be destroyed: {error}") from error
+        raise Refused("no_offer_matches", f"rental {contract} came into being stopped and was destroyed: {reply}")
+
+    async def _destroy_claim(self, claim: Claim) -> None:
+        self._check_own(claim.label)
+        listing = await self.list()
+        named = self._creates.contract(claim.label)
+        found = {instance.id for instance in listing.with_label(claim.label)} | (
+            {named} if named is not None else set()
+        )
+        if found:
+            failures = [failure for instance in sorted(found) if (failure := await self._failure_to_delete(instance))]
+            if failures:
+                raise failures[0]
+            listing = await self.list()
+        if still := listing.with_label(claim.label):
+            raise NotYet(f"rental {still[0].id} is still listed", self._look_again())
+        await self._settle_absence(f"no rental under {claim.label}", listing, self._visible_from(claim))
+        self._creates.settled(claim.label)
+
+    async def _failure_to_delete(self, instance: InstanceId) -> StepError | None:
+        """So that one rental's failure leaves no other one undestroyed."""
+        try:
+            await self._delete(instance)
+        except StepError as failure:
+            return failure
+        return None
+
+    async def _delete(self, instance: InstanceId) -> Reply:
+        """The bare call: accepted, or "not there" (which proves nothing yet)."""
+        reply = await self._api.call(DESTROY, instance, {})
+        says_absent = reply.kind is Kind.GONE or reply.error == "not_found" or "invalid instance_id" in reply.message
+        if reply.kind is not Kind.OK and not says_absent:
+            raise refusal(reply)
+        return reply
+
+    async def _settle_gone(self, instance: InstanceId, was_accepted: bool) -> None:
+        """Return where a listing proves that the instance is gone. Raise NotYet before that."""
+        listing = await self.list()
+        if instance in listing.instances:
+            raise NotYet(f"rental {instance} is still listed", self._look_again())
+        since = listing.at if was_accepted else self._creates.born(instance) + self._lag
+        await self._settle_absence(f"no rental {instance}", listing, since)
+
+    async def _settle_absence(self, what: str, listing: Listing, since: datetime) -> None:
+        """Return where the listing's silence is proof. Raise NotYet, or what the account's answer says."""
+        if not listing.complete:
+            raise NotYet(f"{what} in a listing that is not complete", self._look_again())
+        if listing.at < since:
+            remaining = since - self._clock.now()
+            raise NotYet(f"{what} yet, within the provider's lag", max(remaining, timedelta(seconds=0.1)))
+        if not listing.instances:
+            await self._settle_emptiness(what)
+
+    async def _settle_emptiness(self, what: str) -> None:
+        """An empty list may be a lie of the list alone: the account must answer, and pay for no rental."""
+        await self.account()
+        if await pays_for_rentals(self._api):
+            raise NotYet(f"{what} in an empty listing, but the account pays for rentals", self._look_again())
+
+    def _visible_from(self, claim: Claim) -> datetime:
+        """From when on a listing must show what a create under the claim may have made. Our own create may have left
+        long after the claim was journaled, queued behind others."""
+        return max(claim.claimed_at, self._creates.last_effect(claim.label)) + self._lag
+
+    @property
+    def _lag(self) -> timedelta:
+        return timedelta(seconds=self._settings.lag_s)
+
+    def _check_own(self, label: Label) -> None:
+        if not label.startswith(self._label_prefix):
+            raise Refused("provider_unavailable", f"{label} is not a label of this deployment: not touched")
+
+    def _look_again(self) -> timedelta:
+        return timedelta(seconds=self._settings.look_again_s)
+
+
+def _expect_ok(reply: Reply) -> None:
+    if reply.kind is not Kind.OK:
+        raise refusal(reply)

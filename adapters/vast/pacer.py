@@ -1,0 +1,48 @@
+"""Keeps all callers together under the provider's thresholds: one lane per endpoint and method, first come first served.
+
+A rejected call pushes the provider's bucket into debt, so waiting beforehand is cheaper than being told
+(facts/vast-api.md, 11.1).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from adapters.vast.settings import Route, VastSettings
+from machines.errors import NotYet
+from machines.ports import Clock
+
+_ROUNDING_S = 1e-6
+
+
+@dataclass(slots=True)
+class _Lane:
+    free_at: float = float("-inf")
+    queue: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class Pacer:
+    """Waits are in the clock's scaled seconds."""
+
+    def __init__(self, clock: Clock, settings: VastSettings) -> None:
+        self._clock = clock
+        self._settings = settings
+        self._lanes: defaultdict[Route, _Lane] = defaultdict(_Lane)
+
+    async def turn(self, route: Route) -> None:
+        """Return when the route may be called. Raise NotYet where the provider closed it for longer than we wait."""
+        lane = self._lanes[route]
+        async with lane.queue:
+            while (wait := lane.free_at - self._clock.monotonic()) > _ROUNDING_S:
+                if wait > self._settings.max_wait_s:
+                    raise NotYet(f"rate limited on {route.method} {route.path}", timedelta(seconds=wait))
+                await self._clock.sleep(wait)
+            lane.free_at = self._clock.monotonic() + route.interval_s + self._settings.slack_s
+
+    def hold(self, route: Route, seconds: float) -> None:
+        """The provider wants no call of this route for so long, from anybody."""
+        lane = self._lanes[route]
+        lane.free_at = max(lane.free_at, self._clock.monotonic() + seconds)

@@ -1,0 +1,63 @@
+"""Fixtures of the whole suite: real servers, started once per run at first use, and async tests."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.servers import ladder, topics
+from tests.servers.kafka import KafkaBroker
+from tests.servers.sshd import Sshd, sshd_server
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run `async def` tests, each in a loop of its own."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = inspect.signature(pyfuncitem.obj).parameters
+    asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
+    return True
+
+
+def pytest_report_header() -> list[str]:
+    return [f"kafka: {ladder.kafka_rung()}", f"ssh: {ladder.sshd_rung()}"]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Repeated at the end, because -q drops the header."""
+    terminalreporter.write_line("real servers: " + "; ".join(pytest_report_header()))
+
+
+@pytest.fixture(scope="session")
+def kafka_broker(tmp_path_factory: pytest.TempPathFactory, topic_prefix: str) -> Iterator[str]:
+    """host:port of the run's broker, shared by all tests; give topics and groups the run's prefix."""
+    with ladder.kafka_server(tmp_path_factory.mktemp("kafka")) as bootstrap:
+        yield bootstrap
+        if ladder.kafka_rung().way is ladder.Way.ENVIRONMENT:
+            asyncio.run(topics.remove_topics(bootstrap, topic_prefix))
+
+
+@pytest.fixture(scope="session")
+def topic_prefix() -> str:
+    """Unique to the run: on a broker that others use too, only these names are ours."""
+    return f"failoverd-test-{secrets.token_hex(4)}."
+
+
+@pytest.fixture(scope="module")
+def own_kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
+    """A broker that the module may pause and kill; it leaves it running."""
+    with ladder.local_broker(tmp_path_factory.mktemp("own-kafka")) as broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    folder: Path = tmp_path_factory.mktemp("sshd")
+    with sshd_server(folder) as server:
+        yield server

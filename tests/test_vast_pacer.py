@@ -1,0 +1,219 @@
+"""The pacer and the repetitions: nobody calls too early, nothing that could bill twice is sent twice."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+
+from adapters.vast import KeyDead, VastSettings
+from machines.errors import NotYet, Unknown
+from machines.model import InstanceId, OfferQuery
+from tests.test_vast_provider import CREATE, DEAD_KEY, DONE, LIST, Provider, claim, page, row, virtual
+
+QUERY = OfferQuery("RTX 4090", 1, 32.0, 0.6, 0.95)
+SEARCH = "POST /api/v0/bundles/"
+STOP_7 = "PUT /api/v0/instances/7/"
+EXACT = VastSettings(slack_s=0.0)
+CREATED = (200, {"success": True, "new_contract": 7})
+
+
+@virtual
+async def test_callers_of_one_endpoint_share_its_interval_whatever_the_id() -> None:
+    provider = Provider()
+    cloud = provider.cloud(EXACT)
+    for number in range(4):
+        provider.on(f"PUT /api/v0/instances/{number}/", DONE)
+    await asyncio.gather(*(cloud.stop(InstanceId(number)) for number in range(4)))
+    assert provider.times == [0.0, 1.0, 2.0, 3.0]
+
+
+@virtual
+async def test_endpoints_do_not_wait_for_each_other() -> None:
+    provider = Provider()
+    cloud = provider.cloud(EXACT)
+    provider.on(STOP_7, DONE)
+    provider.on(SEARCH, (200, {"offers": []}))
+    provider.on(CREATE, CREATED)
+    await asyncio.gather(cloud.stop(InstanceId(7)), cloud.search(QUERY), cloud.rent(claim()))
+    assert provider.times == [0.0, 0.0, 0.0]
+
+
+@virtual
+async def test_an_idle_endpoint_is_called_at_once() -> None:
+    provider = Provider()
+    cloud = provider.cloud(EXACT)
+    provider.on(STOP_7, DONE)
+    await cloud.stop(InstanceId(7))
+    await asyncio.sleep(100)
+    await cloud.stop(InstanceId(7))
+    assert provider.times == [0.0, 100.0]
+
+
+# The wait is what was asked for and a quarter more: half the jitter's range.
+TOO_FREQUENT: list[tuple[Any, dict[str, str], float]] = [
+    ("API requests too frequent: endpoint threshold=2.0", {}, 2.5),
+    ({"detail": "API requests too frequent endpoint threshold=2.5"}, {}, 3.125),
+    ({"success": False, "error": "rate_limit_exceeded", "msg": "API requests too frequent threshold=3.0"}, {}, 3.75),
+    ({"error": "HTTPTooManyRequests", "msg": "API requests too frequent", "retry_after": 4}, {}, 5.0),
+    ({"error": "HTTPTooManyRequests", "retry_after": 4}, {"Retry-After": "9"}, 11.25),
+    ("API requests too frequent", {}, 1.0),
+]
+
+
+@pytest.mark.parametrize(("body", "headers", "wait"), TOO_FREQUENT)
+def test_a_throttled_call_is_repeated_after_the_wait_that_was_asked_for(
+    body: Any, headers: dict[str, str], wait: float
+) -> None:
+    @virtual
+    async def story() -> None:
+        provider = Provider()
+        cloud = provider.cloud(EXACT)
+        provider.on(STOP_7, (429, body, headers), DONE)
+        await cloud.stop(InstanceId(7))
+        assert provider.times == [0.0, wait]
+
+    story()
+
+
+@virtual
+async def test_a_throttled_create_is_sent_again_for_nothing_happened() -> None:
+    provider = Provider()
+    cloud = provider.cloud(EXACT)
+    provider.on(CREATE, (429, {"error": "HTTPTooManyRequests", "retry_after": 6}), CREATED)
+    assert await cloud.rent(claim()) == 7
+    assert provider.times == [0.0, 7.5]
+
+
+@virtual
+async def test_a_throttled_route_holds_back_all_its_callers() -> None:
+    provider = Provider()
+    cloud = provider.cloud(EXACT)
+    provider.on(STOP_7, (429, {"retry_after": 20}), DONE)
+    provider.on("PUT /api/v0/instances/8/", DONE)
+    await asyncio.gather(cloud.stop(InstanceId(7)), cloud.stop(InstanceId(8)))
+    assert provider.times == [0.0, 25.0, 26.0]
+
+
+@virtual
+async def test_a_spent_search_quota_is_told_and_not_asked_again_before_the_reset() -> None:
+    provider = Provider()
+    cloud = provider.cloud()
+    provider.on(SEARCH, (429, {"error": "search_quota_exceeded"}))
+    for _ in range(3):
+        with pytest.raises(NotYet) as told:
+            await cloud.search(QUERY)
+        assert told.value.delay.total_seconds() == pytest.approx(12 * 3600, abs=20)
+    assert len(provider.requests) == 1
+
+
+@virtual
+async def test_a_provider_that_always_throttles_is_told_as_not_yet() -> None:
+    provider = Provider()
+    cloud = provider.cloud()
+    provider.on(CREATE, (429, {"retry_after": 5}))
+    with pytest.raises(NotYet):
+        await cloud.rent(claim())
+    assert len(provider.requests) == VastSettings().throttled_tries
+    provider.on(CREATE, CREATED)
+    assert await cloud.rent(claim()) == 7  # Nothing was created, so the label is still unused.
+
+
+LOST = [
+    httpx.ReadTimeout("no answer"),
+    httpx.RemoteProtocolError("reset"),
+    httpx.ReadError("reset"),
+    (500, "oops"),
+    (502, "<html>"),
+    (503, {"success": False}),
+    (504, ""),
+    (200, "not json"),
+    (400, {"success": False, "error": "server_error"}),
+]
+
+
+@pytest.mark.parametrize("lost", LOST)
+def test_a_create_without_a_clear_answer_is_unknown_and_never_repeated(lost: Any) -> None:
+    @virtual
+    async def story() -> None:
+        provider = Provider()
+        cloud = provider.cloud()
+        provider.on(CREATE, lost)
+        with pytest.raises(Unknown):
+            await cloud.rent(claim())
+        with pytest.raises(Unknown, match="already sent"):
+            await cloud.rent(claim())
+        assert len(provider.requests) == 1
+
+    story()
+
+
+@virtual
+async def test_a_create_that_never_left_is_tried_again_and_then_waits() -> None:
+    provider = Provider()
+    cloud = provider.cloud()
+    provider.on(CREATE, httpx.ConnectError("refused"), CREATED)
+    assert await cloud.rent(claim()) == 7
+    provider.on(CREATE, httpx.ConnectError("refused"))
+    with pytest.raises(NotYet, match="nothing was sent"):
+        await cloud.rent(claim("fo-dep1-2"))
+
+
+@virtual
+async def test_a_reboot_without_an_answer_is_not_repeated() -> None:
+    provider = Provider()
+    cloud = provider.cloud()
+    provider.on("PUT /api/v0/instances/reboot/7/", (502, ""))
+    with pytest.raises(Unknown):
+        await cloud.reboot(InstanceId(7))
+    assert len(provider.requests) == 1
+
+
+@pytest.mark.parametrize("lost", [httpx.ReadTimeout("no answer"), httpx.ConnectError("refused"), (502, "")])
+def test_a_read_is_repeated_a_few_times_and_then_unknown(lost: Any) -> None:
+    @virtual
+    async def story() -> None:
+        provider = Provider()
+        cloud = provider.cloud()
+        provider.on(LIST, lost, lost, page(row(1)))
+        assert (await cloud.list()).complete
+        provider.on(LIST, lost)
+        with pytest.raises(Unknown):
+            await cloud.list()
+        assert len(provider.requests) == 6
+
+    story()
+
+
+@virtual
+async def test_an_answer_that_never_comes_ends_with_the_time_out_over_any_transport() -> None:
+    class Silent(Provider):
+        async def answer(self, request: httpx.Request) -> httpx.Response:
+            await asyncio.sleep(10_000)
+            raise AssertionError(request)
+
+    provider = Silent()
+    cloud = provider.cloud()
+    with pytest.raises(Unknown):
+        await cloud.rent(claim())
+    assert asyncio.get_running_loop().time() == 30.0
+
+
+@pytest.mark.parametrize("call", ["list", "show", "search", "rent", "start", "stop", "destroy", "reboot", "account"])
+def test_a_dead_key_is_told_by_every_call_and_is_never_an_answer(call: str) -> None:
+    @virtual
+    async def story() -> None:
+        provider = Provider()
+        cloud = provider.cloud()
+        for path in ("GET /api/v1/instances/", "GET /api/v0/users/current", SEARCH, CREATE):
+            provider.on(path, DEAD_KEY)
+        for method in ("GET", "PUT", "DELETE"):
+            provider.on(f"{method} /api/v0/instances/7/", DEAD_KEY)
+        provider.on("PUT /api/v0/instances/reboot/7/", DEAD_KEY)
+        arguments: dict[str, list[Any]] = {"list": [], "account": [], "search": [QUERY], "rent": [claim()]}
+        with pytest.raises(KeyDead):
+            await getattr(cloud, call)(*arguments.get(call, [InstanceId(7)]))
+
+    story()
