@@ -27,7 +27,10 @@ class Policy:
     mass_silence_fraction: float = 0.5
     mass_silence_fleet: int = 10
     """Where most of so large a fleet falls silent at once, the observer suspects itself."""
-    max_price: float = 2.0
+    max_price: float = 20.0
+    """$/h: no replacement may cost more, whatever the machine costs now."""
+    max_price_factor: float = 2.0
+    """Nor more than so many times what the machine costs now, unless its registration names a price."""
     min_reliability: float = 0.95
     candidate_width: int = 2
     """How many candidates are rented at once for one replacement."""
@@ -36,6 +39,12 @@ class Policy:
     max_snapshot_age_s: float = 86400.0
     boot_timeout_s: float = 420.0
     """When a candidate that does not come up is given up."""
+
+    def price_cap(self, wanted: float | None, present: float | None) -> float:
+        """$/h that a replacement may cost: the machine's own cap, else a multiple of its present price."""
+        if wanted is not None:
+            return min(wanted, self.max_price)
+        return self.max_price if present is None else min(self.max_price, self.max_price_factor * present)
 
     def grace_s(self, interval_s: float) -> float:
         """How long a machine that declares this interval may be silent, in seconds of log time."""

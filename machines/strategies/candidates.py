@@ -63,7 +63,7 @@ def query_for(ctx: StepContext) -> OfferQuery:
         gpu_name=workload.gpu_name,
         num_gpus=workload.num_gpus,
         disk_gb=workload.disk_gb,
-        max_price=workload.max_price or ctx.policy.max_price,
+        max_price=ctx.policy.price_cap(workload.max_price, ctx.machine.price_per_hour),
         min_reliability=ctx.policy.min_reliability,
         region=workload.region,
         not_hosts=frozenset(hosts),
@@ -216,7 +216,7 @@ class _Race:
             raise
         if not offers:
             self._last_refusal = (
-                f"no offer for {query.num_gpus} x {query.gpu_name or 'any GPU'} up to {query.max_price} $/h"
+                f"no offer for {query.num_gpus} x {query.gpu_name or 'any GPU'} up to {query.max_price:.2f} $/h"
             )
         # Machines that fail over together must not all run after the same cheapest offer.
         turn = int(self._ctx.machine.id) % len(offers) if offers else 0

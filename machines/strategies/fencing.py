@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from machines.errors import NotYet
+from machines.journal import Mark
 from machines.model import Debt, DebtKind, FenceGrade, FenceProof, Instance, InstanceId, Status
 from machines.saga import Step, StepContext
 from machines.strategies.repair_primary import primary_of
@@ -20,12 +21,16 @@ async def fence_primary(ctx: StepContext) -> FenceProof:
     if ctx.failover.proof is not None:
         return ctx.failover.proof
     primary = primary_of(ctx.machine)
-    if await ctx.cloud.show(primary) is None:
-        return await _fence_gone(ctx, primary)
-    await ctx.cloud.stop(primary)
-    shown = await ctx.cloud.show(primary)
+    asked_before = any(entry.step == FENCE_PRIMARY.name and entry.mark is Mark.WAITING for entry in ctx.entries)
+    if not asked_before:
+        await ctx.cloud.stop(primary)
+    # A listing is shared between all fences under way; an old one can only make this one wait.
+    listing = await ctx.cloud.list(max_age_s=3.0)
+    shown = listing.instances.get(primary) or await ctx.cloud.show(primary)
     if shown is None:
         return await _fence_gone(ctx, primary)
+    if shown.wants_running and asked_before:
+        await ctx.cloud.stop(primary)
     grade = _grade(shown)
     if grade is None:
         raise NotYet(f"our stop was accepted; it still reads {shown.status.value}", _LOOK_AGAIN)
