@@ -1,0 +1,92 @@
+"""The operator's levers and lamps: pause, resume, what is wrong now, and what is still owed."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import Field
+from starlette.responses import JSONResponse
+
+from daemon.api.auth import Known
+from daemon.api.parameters import IdempotencyKey, NoQuery, StrictBody
+from daemon.api.services import Wired
+from daemon.api.views import iso
+from daemon.api.waiting import submit
+from events.schema import Command
+from machines.model import Debt
+
+router = APIRouter(tags=["control"])
+
+
+class PauseBody(StrictBody):
+    """Automatic failover is off, for a reason and until an end."""
+
+    minutes: Annotated[float, Field(gt=0, le=7 * 24 * 60, allow_inf_nan=False)]
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+
+
+class ResumeBody(StrictBody):
+    reason: Annotated[str, Field(min_length=1, max_length=500)] | None = None
+
+
+@router.post("/pause")
+async def pause(
+    body: PauseBody, query: Annotated[NoQuery, Query()], services: Wired, caller: Known, key: IdempotencyKey
+) -> JSONResponse:
+    command = Command("pause", command_id=key, reason=body.reason, arguments={"minutes": body.minutes})
+    accepted = await submit(services, command, caller.name)
+    return JSONResponse(dict(accepted.answer or {}), accepted.http_status)
+
+
+@router.post("/resume")
+async def resume(
+    query: Annotated[NoQuery, Query()],
+    services: Wired,
+    caller: Known,
+    key: IdempotencyKey,
+    body: ResumeBody | None = None,
+) -> JSONResponse:
+    command = Command("resume", command_id=key, reason=body.reason if body else None)
+    accepted = await submit(services, command, caller.name)
+    return JSONResponse(dict(accepted.answer or {}), accepted.http_status)
+
+
+@router.get("/alerts")
+async def alerts(query: Annotated[NoQuery, Query()], services: Wired, _: Known) -> JSONResponse:
+    """What a person should know now, the oldest first."""
+    found = await services.store.transact(lambda tx: tx.open_alerts())
+    rows = [
+        {
+            "key": alert.key,
+            "text": alert.text,
+            "opened_at": iso(alert.opened_at),
+            "repeated_at": iso(alert.repeated_at),
+            "count": alert.count,
+        }
+        for alert in found
+    ]
+    return JSONResponse({"alerts": rows, "count": len(rows)})
+
+
+@router.get("/debts")
+async def debts(query: Annotated[NoQuery, Query()], services: Wired, _: Known) -> JSONResponse:
+    """What must still be done, and why it was not done yet."""
+    found = await services.store.transact(lambda tx: tx.open_debts())
+    return JSONResponse({"debts": [_debt_view(debt) for debt in found], "count": len(found)})
+
+
+def _debt_view(debt: Debt) -> dict[str, Any]:
+    return {
+        "id": debt.id,
+        "kind": debt.kind.value,
+        "machine_id": debt.machine,
+        "failover_id": debt.failover,
+        "gpu_instance_id": debt.instance,
+        "label": debt.label,
+        "claimed_at": iso(debt.claimed_at),
+        "because": debt.because,
+        "tries": debt.tries,
+        "due_at": iso(debt.due_at),
+        "last_error": debt.last_error,
+    }

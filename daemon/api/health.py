@@ -1,0 +1,56 @@
+"""/livez and /readyz, open to everybody: is a restart the remedy, and can requests be served."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from starlette.responses import JSONResponse
+
+from adapters.sql.errors import StoreUnavailable
+from daemon.api.parameters import StrictQuery
+from daemon.api.services import Check, Services, Wired
+
+router = APIRouter(tags=["health"])
+
+
+class HealthQuery(StrictQuery):
+    verbose: Literal["", "true", "1"] | None = None
+    """Name every check."""
+
+
+@router.get("/livez")
+async def livez(query: Annotated[HealthQuery, Query()], services: Wired) -> JSONResponse:
+    """200 while the daemon itself works, whatever has become of the world around it; 503 where a restart helps."""
+    vital = {name: check for name, check in _checks(services).items() if check.vital}
+    return _answer(vital, services.version, query.verbose is not None)
+
+
+@router.get("/readyz")
+async def readyz(query: Annotated[HealthQuery, Query()], services: Wired) -> JSONResponse:
+    """200 where everything that the daemon needs answers."""
+    checks = {**_checks(services), "store": await _store(services)}
+    return _answer(checks, services.version, query.verbose is not None)
+
+
+def _checks(services: Services) -> dict[str, Check]:
+    found = services.health().items()
+    return {name: Check(True, check) if isinstance(check, str) else check for name, check in found}
+
+
+async def _store(services: Services) -> Check:
+    try:
+        await services.store.transact(lambda tx: None)
+    except StoreUnavailable as error:
+        return Check(False, str(error))
+    return Check(True, "it answers")
+
+
+def _answer(checks: Mapping[str, Check], version: str, verbose: bool) -> JSONResponse:
+    """Only an operator who asks is told details; the doors are open, so they say nothing by themselves."""
+    ok = all(check.ok for check in checks.values())
+    body: dict[str, Any] = {"status": "ok" if ok else "failing", "version": version}
+    if verbose:
+        body["checks"] = {name: {"ok": check.ok, "detail": check.detail} for name, check in checks.items()}
+    return JSONResponse(body, 200 if ok else 503)

@@ -1,0 +1,85 @@
+"""What the HTTP door is handed: the parts of the daemon that its routes speak to, and nothing that they must build."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Protocol
+
+from fastapi import Depends, Request
+
+from adapters.sql.executor import Store
+from daemon.commands import Commands
+from daemon.loop import Loop
+from daemon.registry import Registry
+from machines.model import Machine, MachineId, Setting
+from machines.policy import Policy
+from machines.ports import Clock, EventLog
+from machines.problems import unknown_machine
+from machines.readiness import Readiness
+
+
+class ReadinessSource(Protocol):
+    """Who knows whether a machine could fail over now; `daemon.readiness.ReadinessPoll` fits."""
+
+    async def readiness(self, machine: Machine, refresh: bool) -> Readiness:
+        """As last verified; with `refresh` the providers are asked now."""
+        ...
+
+    async def plan(self, machine: Machine, setting: Setting) -> dict[str, Any]:
+        """What a failover would do now, by reads alone: steps, offers with prices, age of the data, expected times."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One finding about the daemon's own health."""
+
+    ok: bool
+    detail: str = ""
+    vital: bool = False
+    """A restart of the process is the remedy: this one speaks at /livez too."""
+
+
+class Health(Protocol):
+    """The daemon's findings about itself by name, from memory: asking must cost nothing and wait for nobody.
+
+    A plain text is a fact to be shown, and is never wrong.
+    """
+
+    def __call__(self) -> Mapping[str, Check | str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything behind the routes."""
+
+    store: Store
+    loop: Loop
+    commands: Commands
+    registry: Registry
+    readiness: ReadinessSource
+    event_log: EventLog
+    heartbeat_topic: str
+    clock: Clock
+    token: str
+    """The one static token, of scope admin; every beat token is derived from it. Empty: nobody is let in."""
+    policy: Policy
+    version: str
+    health: Health
+
+    async def machine(self, machine_id: int) -> Machine:
+        """As stored now. Raise Problem (404), StoreUnavailable."""
+        found = await self.store.transact(lambda tx: tx.machine(MachineId(machine_id)))
+        if found is None:
+            raise unknown_machine(machine_id)
+        return found
+
+
+async def _services_of(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+Wired = Annotated[Services, Depends(_services_of)]
+"""The app's services, as a route declares them."""

@@ -1,0 +1,21 @@
+"""The command `failoverd`. The agent starts before anything else is imported: its machine's memory is the workload's."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Dispatch: `agent` to its own small program, everything else to the commands."""
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["agent"]:
+        from daemon import agent
+
+        sys.exit(agent.main(arguments[1:]))
+    from daemon.cli_app import app
+
+    app(prog_name="failoverd")
+
+
+if __name__ == "__main__":
+    main()

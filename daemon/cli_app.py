@@ -1,0 +1,232 @@
+"""All commands of `failoverd` and their options. Each imports what it needs when it runs, so that none waits for another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from daemon.client import DEFAULT_TOKEN_FILE, TOKEN_ENV, URL_ENV, ApiClient, ClientError, door
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Keeps rented GPU machines serving. Begin with: failoverd demo",
+    epilog="Exit codes: 0 done, 2 usage, 3 accepted and still running, 4 not found, 5 refused, 6 failed, "
+    "7 not allowed, 8 the daemon does not answer.",
+)
+
+
+class Output(StrEnum):
+    """How an answer is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+class Weather(StrEnum):
+    CALM = "calm"
+    HARD = "hard"
+
+
+class Sharing(StrEnum):
+    ALLOWED = "allowed"
+    REFUSED = "refused"
+
+
+class LogFormat(StrEnum):
+    CONSOLE = "console"
+    JSON = "json"
+
+
+class Strategy(StrEnum):
+    """What a failover may be told to try; `disabled` cannot be forced."""
+
+    WARM_POOL = "warm_pool"
+    CPU_STANDBY = "cpu_standby"
+    BOTH = "both"
+    REGIONAL_VOLUME = "regional_volume"
+
+
+Url = Annotated[str | None, typer.Option("--url", help=f"The daemon's address ({URL_ENV}).", show_default=False)]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option("--token-file", help=f"Default: {TOKEN_ENV}, else {DEFAULT_TOKEN_FILE}.", show_default=False),
+]
+Form = Annotated[Output, typer.Option("--output", "-o", help="How to print the answer.")]
+Seed = Annotated[int, typer.Option(help="The same seed makes the same world.")]
+WeatherOption = Annotated[Weather, typer.Option(help="hard: most rentals never come up, most offers are gone.")]
+SharingOption = Annotated[
+    Sharing, typer.Option("--volume-sharing", help="Whether two instances may mount one volume at a time.")
+]
+
+
+@contextmanager
+def client(url: str | None, token_file: Path | None) -> Iterator[ApiClient]:
+    """The client of one command; a refusal ends the command with its text and its exit code."""
+    try:
+        with ApiClient(door(url, token_file)) as api:
+            yield api
+    except ClientError as error:
+        typer.echo(explain(error), err=True)
+        raise typer.Exit(error.exit_code) from None
+
+
+@app.command()
+def run(
+    config: Annotated[Path | None, typer.Option(help="One YAML file; environment variables go before it.")] = None,
+    http_port: Annotated[int | None, typer.Option(min=0, max=65535, help="Where the API listens; 0: any.")] = None,
+    log_format: Annotated[LogFormat | None, typer.Option(help="To stderr; json has one object in each line.")] = None,
+) -> None:
+    """Run the daemon until SIGTERM or SIGINT."""
+    from daemon.cli_run import run_daemon
+
+    raise typer.Exit(run_daemon(config, http_port, log_format.value if log_format else None))
+
+
+@app.command()
+def sim(
+    listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="On loopback; port 0 is any.")] = "127.0.0.1:8790",
+    seed: Seed = 1,
+    speed: Annotated[float, typer.Option(min=0.1, max=1000, help="How many times faster its time passes.")] = 1.0,
+    weather: WeatherOption = Weather.CALM,
+    volume_sharing: SharingOption = Sharing.ALLOWED,
+    api_key: Annotated[str | None, typer.Option(help="Refuse every other key.", show_default=False)] = None,
+    machines: Annotated[int, typer.Option(min=0, max=5000, help="Running instances to begin with.")] = 0,
+    agents_kafka: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Their agents beat to Kafka.")] = None,
+    agents_url: Annotated[str | None, typer.Option(metavar="URL", help="Their agents beat to a daemon.")] = None,
+    agents_secret: Annotated[str | None, typer.Option(metavar="TOKEN", help="The daemon's token, for URL.")] = None,
+    interval: Annotated[float, typer.Option(min=0.05, max=86400, help="Seconds between two heartbeats.")] = 10.0,
+) -> None:
+    """Serve a simulated provider: its real API, real SSH ports, real agents, and a control plane to break things."""
+    from daemon.cli_sim import SimOptions, serve_world
+
+    options = SimOptions(
+        listen=listen,
+        seed=seed,
+        speed=speed,
+        weather=weather.value,
+        volume_sharing=volume_sharing.value,
+        api_key=api_key,
+        machines=machines,
+        agents_kafka=agents_kafka,
+        agents_url=agents_url,
+        agents_secret=agents_secret,
+        interval_s=interval,
+    )
+    raise typer.Exit(serve_world(options))
+
+
+@app.command()
+def demo(
+    machines: Annotated[int, typer.Option(min=1, max=200, help="How many machines.")] = 6,
+    kill: Annotated[int, typer.Option(min=0, max=200, help="How many of their hosts die.")] = 2,
+    speed: Annotated[float, typer.Option(min=0.1, max=200, help="Simulated seconds in a real one.")] = 20.0,
+    seed: Seed = 1,
+    weather: WeatherOption = Weather.CALM,
+    volume_sharing: SharingOption = Sharing.ALLOWED,
+    timeout: Annotated[float, typer.Option(min=1, help="Real seconds after which the demo gives up.")] = 170.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
+) -> None:
+    """Watch a whole failover: a simulated provider, real agents, the real daemon, and hosts that die."""
+    from daemon.demo import DemoOptions, run_demo
+
+    if kill > machines:
+        raise typer.BadParameter(f"cannot kill {kill} of {machines} machines", param_hint="--kill")
+    options = DemoOptions(machines, kill, speed, seed, weather.value, volume_sharing.value, timeout, as_json)
+    raise typer.Exit(run_demo(options))
+
+
+@app.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+def agent(
+    arguments: Annotated[list[str] | None, typer.Argument(help="See: failoverd agent --help", metavar="...")] = None,
+) -> None:
+    """Send this machine's heartbeats (runs on the GPU machine; see: failoverd agent --help)."""
+    from daemon.agent import main
+
+    raise typer.Exit(main(arguments or []))
+
+
+@app.command()
+def status(
+    output: Form = Output.TABLE,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Again every two seconds, until Ctrl-C.")] = False,
+    url: Url = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Show every machine: its state, its instance, its price, and its last failover."""
+    from daemon.cli_show import show_status
+
+    with client(url, token_file) as api:
+        show_status(api, as_json=output is Output.JSON, watch=watch)
+
+
+@app.command()
+def show(
+    what: Annotated[str, typer.Argument(metavar="FAILOVER|MACHINE|last", help="fo_..., a machine, or `last`.")],
+    output: Form = Output.TABLE,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Until it has ended.")] = False,
+    url: Url = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Show the timeline of one failover: each step with its time, its tries and its errors."""
+    from daemon.cli_show import show_failover
+
+    with client(url, token_file) as api:
+        show_failover(api, what, as_json=output is Output.JSON, follow=follow)
+
+
+@app.command()
+def failover(
+    machine: Annotated[str, typer.Argument(metavar="MACHINE", help="A machine's id or name.")],
+    strategy: Annotated[Strategy | None, typer.Option(help="Instead of the machine's own.", show_default=False)] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would happen; touches nothing.")] = False,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow it to its end.")] = True,
+    timeout: Annotated[float | None, typer.Option(help="Seconds to follow it; it goes on.", show_default=False)] = None,
+    reason: Annotated[str | None, typer.Option(help="Why, for those who read the record.", show_default=False)] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for the machine's name.")] = False,
+    output: Form = Output.TABLE,
+    url: Url = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Move a machine to a new instance now, and follow it; the old instance is fenced."""
+    from daemon.cli_failover import FailoverOptions, fail_over
+
+    options = FailoverOptions(
+        machine, strategy.value if strategy else None, dry_run, wait, timeout, reason, yes, output is Output.JSON
+    )
+    with client(url, token_file) as api:
+        raise typer.Exit(fail_over(api, options))
+
+
+@app.command()
+def states(
+    mermaid: Annotated[bool, typer.Option("--mermaid", help="As a mermaid state diagram.")] = False,
+    output: Form = Output.TABLE,
+) -> None:
+    """Print the life of a machine: every edge of the state table, and why it is followed."""
+    from daemon.cli_show import show_states
+
+    show_states(mermaid=mermaid, as_json=output is Output.JSON)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(f"failoverd {metadata.version('failoverd')}")
+
+
+def explain(error: ClientError) -> str:
+    """A refusal as three lines at most: what, why, and what mends it."""
+    lines = [f"error[{error.code}] {error.detail}"]
+    if error.remedy:
+        lines.append(f"  remedy  {error.remedy}")
+    return "\n".join(lines)

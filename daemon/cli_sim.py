@@ -1,0 +1,136 @@
+"""`failoverd sim`: a simulated provider as a server of its own, with machines that run from the first moment."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import httpx
+
+from adapters.sim.server import SimServer, SimSettings
+from adapters.sim.settings import VolumeSharing, WeatherName
+from adapters.system_clock import SystemClock
+
+USAGE = 2
+LOOPBACK_NAMES = ("127.0.0.1", "localhost")
+
+
+class InvalidOptions(Exception):
+    """The options contradict each other; the text names them and the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class SimOptions:
+    """The command's options, as they were given."""
+
+    listen: str
+    seed: int
+    speed: float
+    weather: str
+    volume_sharing: str
+    api_key: str | None
+    machines: int
+    agents_kafka: str | None
+    agents_url: str | None
+    agents_secret: str | None
+    interval_s: float
+
+
+def serve_world(options: SimOptions) -> int:
+    """Until SIGTERM or SIGINT; the exit code."""
+    try:
+        port = _port(options.listen)
+        _check_agents(options)
+        asyncio.run(_serve(options, port))
+    except InvalidOptions as error:
+        print(f"error[invalid_options] {error}", file=sys.stderr)
+        return USAGE
+    except (OSError, SystemExit) as error:  # uvicorn's way of saying that it cannot bind
+        print(f"error[cannot_listen] {options.listen}: {error}; remedy: another --listen", file=sys.stderr)
+        return USAGE
+    return 0
+
+
+def _port(listen: str) -> int:
+    host, _, port = listen.rpartition(":")
+    if host not in LOOPBACK_NAMES or not port.isdigit() or int(port) > 65535:
+        raise InvalidOptions(f"--listen {listen!r}: a world listens on loopback only; give 127.0.0.1:PORT")
+    return int(port)
+
+
+def _check_agents(options: SimOptions) -> None:
+    if options.agents_kafka and options.agents_url:
+        raise InvalidOptions("--agents-kafka and --agents-url are both given; leave one out")
+    if options.agents_url and not options.agents_secret:
+        raise InvalidOptions("--agents-url needs --agents-secret, the daemon's token (var/failoverd/token)")
+
+
+async def _serve(options: SimOptions, port: int) -> None:
+    settings = SimSettings(
+        seed=options.seed,
+        weather=cast(WeatherName, options.weather),
+        volume_sharing=cast(VolumeSharing, options.volume_sharing),
+        api_key=options.api_key,
+    )
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    world = SimServer(settings, SystemClock(options.speed))
+    await world.start()
+    try:
+        bound = await world.listen(port)
+        base = f"http://127.0.0.1:{bound}"
+        rows = await load_machines(world, options)
+        _greet(base, rows, options)
+        await stopping.wait()
+    finally:
+        await world.stop()
+
+
+async def load_machines(world: SimServer, options: SimOptions) -> list[dict[str, Any]]:
+    """Machines 1 to N, each on a host of its own, each with an agent where agents have somewhere to report to."""
+    transport = httpx.ASGITransport(app=world.app)
+    rows: list[dict[str, Any]] = []
+    async with httpx.AsyncClient(transport=transport, base_url="http://world") as http:
+        for number in range(1, options.machines + 1):
+            answer = await http.post("/sim/instances", json=machine_body(number, options))
+            answer.raise_for_status()
+            rows += answer.json()["instances"]
+    return rows
+
+
+def machine_body(number: int, options: SimOptions) -> dict[str, Any]:
+    """What the world's loader takes for one machine; the beat token travels in the environment, not on a line."""
+    env = {"FAILOVERD_MACHINE_ID": str(number)}
+    if options.agents_url and options.agents_secret:
+        from daemon.api.auth import beat_token
+
+        env["FAILOVERD_BEAT_TOKEN"] = beat_token(options.agents_secret, number)
+    body: dict[str, Any] = {"count": 1, "first": number, "label": f"machine-{number}", "env": env}
+    line = _agent_line(options)
+    if line is not None:
+        body["onstart"] = line
+    return body
+
+
+def _agent_line(options: SimOptions) -> str | None:
+    kind: Literal["kafka", "url"] = "kafka" if options.agents_kafka else "url"
+    target = options.agents_kafka or options.agents_url
+    if target is None:
+        return None
+    speed = "" if options.speed == 1.0 else f" --speed {options.speed:g}"
+    return f"failoverd agent --detach --machine-id {{n}} --interval {options.interval_s:g} --{kind} {target}{speed}"
+
+
+def _greet(base: str, rows: list[dict[str, Any]], options: SimOptions) -> None:
+    print(f"provider       {base}   (vast.url; {'this key only' if options.api_key else 'any key'})")
+    print(f"control plane  {base}/sim/world   POST {base}/sim/hosts/HOST/kill")
+    beats = options.agents_kafka or options.agents_url or "nobody (--agents-kafka or --agents-url starts agents)"
+    print(f"heartbeats to  {beats}")
+    for number, row in enumerate(rows, start=1):
+        where = f"host {row['host']}  {row['gpu_name']}  ssh {row['ssh_host']}:{row['ssh_port']}"
+        print(f"machine {number}  instance {row['id']}  {where}")
+    sys.stdout.flush()

@@ -1,0 +1,106 @@
+"""The command topic: one door of the command plane. Offsets are committed after the answer is in the store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import msgspec
+import structlog
+
+from adapters.sql.errors import StoreUnavailable
+from adapters.sql.executor import Store
+from daemon.announce import Announcer
+from daemon.commands import Asked, Commands
+from events import codec, topics
+from events.codec import Undecodable
+from events.schema import Command
+from machines.errors import LogUnavailable
+from machines.ports import Clock, EventLog, Record
+from machines.problems import Problem
+
+log = structlog.get_logger(__name__)
+
+
+class CommandDoor:
+    """Consumes the command topic. A command that runs long is answered by its failover's end, not by this task."""
+
+    def __init__(
+        self,
+        topic: str,
+        group: str,
+        event_log: EventLog,
+        commands: Commands,
+        store: Store,
+        announcer: Announcer,
+        clock: Clock,
+    ) -> None:
+        self._consumer = event_log.consumer(group, topic)
+        self._commands = commands
+        self._store = store
+        self._announcer = announcer
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        await self._consumer.start()
+        try:
+            while True:
+                try:
+                    await self._round()
+                except LogUnavailable as error:
+                    log.debug("log_unavailable", error=str(error))
+                    await self._clock.sleep(self._clock.real(0.5))
+        finally:
+            await self._consumer.stop()
+
+    async def _round(self) -> None:
+        for partition, records in (await self._consumer.poll(100, 0.5)).items():
+            await self._take_all(records)
+            await self._consumer.commit({partition: records[-1].offset + 1})
+        await self._clock.breathe()
+
+    async def _take_all(self, records: Sequence[Record]) -> None:
+        for record in records:
+            while True:
+                try:
+                    await self._take(record)
+                    break
+                except StoreUnavailable as error:
+                    log.error("store_unavailable", error=str(error))
+                    await self._clock.sleep(self._clock.real(1.0))
+
+    async def _take(self, record: Record) -> None:
+        """One command. A refusal was stored as its answer; what cannot be read goes to the dead letters."""
+        try:
+            command = codec.decode_command(record.value, record.headers)
+        except Undecodable as cause:
+            await self._bury(record, cause)
+            return
+        at = datetime.fromtimestamp(record.timestamp / 1000, UTC)
+        if command.command_id is None:
+            command = msgspec.structs.replace(command, command_id=_id_of(record))
+        by = command.issued_by or codec.header(record.headers, "ce_source") or "kafka"
+        asked = Asked(_with_key(command, record), "kafka", by, self._clock.now(), at)
+        try:
+            await self._commands.submit(asked)
+        except Problem as problem:
+            log.info("command_refused_at_log", offset=record.offset, code=problem.code)
+
+    async def _bury(self, record: Record, cause: Undecodable) -> None:
+        name = self._announcer.prefix + topics.DEAD_LETTERS
+        letter = codec.dead_letter(name, record, cause, self._clock.now().isoformat())
+        await self._store.transact(lambda tx: tx.post((letter,)))
+        log.warning("dead_letter", topic=record.topic, offset=record.offset, cause=cause.cause, error=cause.text)
+
+
+def _id_of(record: Record) -> str:
+    """Without an id of its own, a command is known by its place in the log."""
+    return f"{record.topic}-{record.partition}-{record.offset}-{record.timestamp}"
+
+
+def _with_key(command: Command, record: Record) -> Command:
+    """The key is the machine id, where the value does not say it."""
+    if command.machine_id is None and record.key is not None and record.key.isdigit():
+        return msgspec.structs.replace(command, machine_id=int(record.key))
+    return command

@@ -1,0 +1,337 @@
+"""The only place where classes meet: builds one daemon from its settings, and runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import httpx
+import structlog
+
+from adapters.embedded_log import EmbeddedLog
+from adapters.kafka import KafkaLog, KafkaSettings
+from adapters.sim.keeper import SimSnapshots
+from adapters.sql.errors import StoreUnavailable
+from adapters.sql.executor import Store
+from adapters.sql.migration import upgrade
+from adapters.sql.store import SqlStore
+from adapters.ssh import AsyncsshShell, load_or_create_key
+from adapters.system_clock import SystemClock, SystemRandom
+from adapters.vast import VastCloud, VastSettings, vast_client
+from daemon.agent_line import AgentLine
+from daemon.announce import Announcer
+from daemon.api.app import create_app
+from daemon.api.server import ApiServer
+from daemon.api.services import Services
+from daemon.command_door import CommandDoor
+from daemon.commands import Commands
+from daemon.ingest import Ingest, IngestSettings
+from daemon.loop import Loop
+from daemon.prober import Prober
+from daemon.publisher import Publisher, drain
+from daemon.readiness import ReadinessPoll
+from daemon.registry import Registry
+from daemon.runner import Outside, Runner
+from daemon.schedule import Schedule
+from daemon.settings import Settings, SettingsError
+from daemon.sweep import Sweep
+from events import topics
+from machines.detector import Detector, LogTimeLimits
+from machines.errors import LogUnavailable, StepError
+from machines.model import Endpoint, MachineId
+from machines.ports import EventLog
+from machines.problems import Problem
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """One composed daemon. `run` works until it is cancelled."""
+
+    settings: Settings
+    clock: SystemClock
+    store: Store
+    event_log: EventLog
+    cloud: VastCloud
+    http: tuple[httpx.AsyncClient, ...]
+    loop: Loop
+    ingest: Ingest
+    runner: Runner
+    prober: Prober
+    sweep: Sweep
+    readiness: ReadinessPoll
+    registry: Registry
+    commands: Commands
+    door: CommandDoor
+    publisher: Publisher
+    schedule: Schedule
+    api: ApiServer
+    specs: tuple[topics.TopicSpec, ...]
+    token: str
+    public_key: str
+    deployment: str
+
+    async def run(self, ready: Callable[[], object] = lambda: None) -> None:
+        """Start in the order in which things depend on each other, and stop in the reverse."""
+        await self.event_log.start()
+        await self.loop.load()
+        for machine in self.loop.machines():
+            self.ingest.follow(machine)
+        self._plan_jobs()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._prepare_topics(group))
+                group.create_task(self.loop.run())
+                group.create_task(self.publisher.run())
+                group.create_task(self.api.run())
+                group.create_task(self._prepare_provider())
+                await self.api.started()
+                self.schedule.start()
+                await self.sweep.resume()
+                ready()
+        finally:
+            await self._stop()
+
+    async def _stop(self) -> None:
+        self.schedule.stop()
+        await self.prober.stop()
+        await self.runner.stop()
+        await drain(self.publisher, self.clock, 2.0)
+        await self.event_log.stop()
+        for client in self.http:
+            await client.aclose()
+        await self.store.close()
+
+    def _plan_jobs(self) -> None:
+        every = self.schedule.every
+        every(1, "alarms", self.sweep.ring)
+        every(10, "resume", self.sweep.resume)
+        every(5, "debts", self.sweep.pay_debts)
+        every(30, "orphans", self.sweep.find_orphans)
+        every(30, "readiness", self.readiness.poll)
+        every(600, "outbox", self.publisher.clean)
+
+    async def _prepare_topics(self, group: asyncio.TaskGroup) -> None:
+        """Check the topics until the log answers; only then is it consumed. Wrong settings are told and refused."""
+        while True:
+            try:
+                problems = await self.event_log.ensure_topics(self.specs)
+            except LogUnavailable as error:
+                log.warning("log_unavailable", error=str(error), effect="no heartbeat is heard; HTTP works")
+                await self.clock.sleep(self.clock.real(2.0))
+                continue
+            if not problems:
+                break
+            for problem in problems:
+                log.error("topic_problem", topic=problem.topic, problem=str(problem))
+                text = str(problem)
+                await self._alert(f"topic-{problem.topic}", text)
+            await self.clock.sleep(self.clock.real(10.0))
+        group.create_task(self.ingest.run())
+        group.create_task(self.door.run())
+
+    async def _alert(self, key: str, text: str) -> None:
+        now = self.clock.now()
+        try:
+            await self.store.transact(lambda tx: tx.raise_alert(key, text, now))
+        except StoreUnavailable as error:
+            log.error("store_unavailable", error=str(error))
+
+    async def _prepare_provider(self) -> None:
+        """Our SSH key must be on the account before anything is rented; then the configured machines are registered."""
+        while True:
+            try:
+                await self.cloud.ensure_ssh_key(self.public_key)
+                break
+            except StepError as error:
+                log.warning("provider_unavailable", error=str(error), effect="no key on the account yet")
+                await self.clock.sleep(self.clock.real(5.0))
+        for entry in self.settings.machines:
+            await self._register(MachineId(entry.id), entry.model_dump(exclude={"id"}, exclude_unset=True))
+
+    async def _register(self, machine: MachineId, body: dict[str, object]) -> None:
+        """Configuration registers what is new; what the daemon learned since (a new primary) is not overwritten."""
+        known = await self.store.transact(lambda tx: tx.machine(machine))
+        if known is not None and known.primary is not None:
+            body.pop("gpu_instance_id", None)
+            body.pop("ssh_host", None)
+            body.pop("ssh_port", None)
+        while True:
+            try:
+                await self.registry.put(machine, body, "configuration")
+                return
+            except Problem as problem:
+                if problem.status < 500:
+                    log.error("machine_not_registered", machine=machine, problem=str(problem), remedy=problem.remedy)
+                    await self._alert(f"machine-{machine}-registration", f"machine {machine}: {problem}")
+                    return
+                await self.clock.sleep(self.clock.real(5.0))
+
+
+async def compose(
+    settings: Settings, clock: SystemClock | None = None, vast: httpx.AsyncClient | None = None
+) -> Daemon:
+    """Build the daemon. Raise SettingsError where the configuration cannot work."""
+    clock = clock or SystemClock(settings.speed)
+    random = SystemRandom()
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    await asyncio.to_thread(upgrade, settings.database_url)
+    store = Store(SqlStore(settings.database_url))
+    deployment = await store.transact(lambda tx: tx.deployment(lambda: f"fo-{random.token(6)}"))
+    token = _token(settings, random)
+    key_file = settings.ssh.key_file or settings.state_dir / "ssh_key"
+    shell = AsyncsshShell(load_or_create_key(key_file), clock)
+
+    policy = settings.policy.policy()
+    event_log = _event_log(settings, clock)
+    vast = vast or vast_client(settings.vast.api_key.get_secret_value(), settings.vast.url)
+    keeper = _keeper_client(settings, vast)
+    cloud = VastCloud(vast, clock, f"{deployment}-", VastSettings(), random)
+    snapshots = SimSnapshots(keeper)
+
+    prefix = settings.topics.prefix
+    announcer = Announcer(deployment, prefix)
+    line = AgentLine(
+        token,
+        settings.agent.kafka or (settings.kafka.bootstrap if settings.kafka and not settings.agent.url else None),
+        settings.agent.url or f"http://{settings.http.host}:{settings.http.port}",
+        prefix,
+        settings.agent.install,
+        settings.speed,
+    )
+    loop = Loop(store, policy, clock, random, announcer, line)
+    ingest = Ingest(
+        _ingest_settings(settings, clock),
+        event_log,
+        Detector(policy, _limits(clock)),
+        policy,
+        clock,
+        random.token(12),
+        loop,
+    )
+    runner = Runner(store, loop, Outside(cloud, shell, snapshots), policy, clock, deployment)
+    prober = Prober(loop, cloud, shell, clock, [_endpoint(text) for text in settings.ssh.witnesses])
+    loop.wire(ingest, prober.probe, runner.begin)
+    sweep = Sweep(store, loop, runner, cloud, clock, deployment)
+    readiness = ReadinessPoll(loop, cloud, snapshots, policy, clock)
+    registry = Registry(store, loop, cloud, announcer, clock)
+    commands = Commands(store, loop, registry, announcer, clock, random)
+    door = CommandDoor(
+        prefix + topics.COMMANDS, f"{settings.topics.group}-commands", event_log, commands, store, announcer, clock
+    )
+    app = create_app(
+        Services(
+            store=store,
+            loop=loop,
+            commands=commands,
+            registry=registry,
+            readiness=readiness,
+            event_log=event_log,
+            heartbeat_topic=prefix + topics.HEARTBEATS,
+            clock=clock,
+            token=token,
+            policy=policy,
+            version=metadata.version("failoverd"),
+            health=lambda: {"log": "kafka" if settings.kafka else "embedded"},
+        )
+    )
+    return Daemon(
+        settings=settings,
+        clock=clock,
+        store=store,
+        event_log=event_log,
+        cloud=cloud,
+        http=(vast, keeper) if keeper is not vast else (vast,),
+        loop=loop,
+        ingest=ingest,
+        runner=runner,
+        prober=prober,
+        sweep=sweep,
+        readiness=readiness,
+        registry=registry,
+        commands=commands,
+        door=door,
+        publisher=Publisher(store, event_log, clock),
+        schedule=Schedule(clock),
+        api=ApiServer(app, settings.http.host, settings.http.port, clock),
+        specs=topics.specs(prefix, settings.topics.partitions),
+        token=token,
+        public_key=shell.public_key,
+        deployment=deployment,
+    )
+
+
+def _tick_every_s(clock: SystemClock) -> float:
+    """Once a second, but never more than ten times a real one."""
+    return max(1.0, clock.real(0.1))
+
+
+def _limits(clock: SystemClock) -> LogTimeLimits:
+    """The clamp follows the ticks; a gap is never judged on less than a real second."""
+    tick = _tick_every_s(clock)
+    return LogTimeLimits(max_step_s=2 * tick, max_gap_s=max(2 * tick, clock.real(1.0)))
+
+
+def _ingest_settings(settings: Settings, clock: SystemClock) -> IngestSettings:
+    return IngestSettings(
+        topic=settings.topics.prefix + topics.HEARTBEATS,
+        partitions=settings.topics.partitions,
+        group=settings.topics.group,
+        tick_every_s=_tick_every_s(clock),
+        blind_after_s=max(3.0, clock.real(1.0)),
+    )
+
+
+def _event_log(settings: Settings, clock: SystemClock) -> EventLog:
+    kafka = settings.kafka
+    if kafka is None:
+        return EmbeddedLog(clock)
+    password = kafka.sasl_password.get_secret_value() if kafka.sasl_password else None
+    return KafkaLog(
+        KafkaSettings(
+            bootstrap=kafka.bootstrap,
+            security_protocol=kafka.security_protocol,
+            sasl_mechanism=kafka.sasl_mechanism,
+            sasl_username=kafka.sasl_username,
+            sasl_password=password,
+            ssl_cafile=str(kafka.ssl_cafile) if kafka.ssl_cafile else None,
+            replication_factor=kafka.replication_factor,
+        ),
+        clock,
+    )
+
+
+def _keeper_client(settings: Settings, vast: httpx.AsyncClient) -> httpx.AsyncClient:
+    """The world keeps the snapshots where it serves the provider's API, unless another URL is named."""
+    if settings.snapshots.url is None:
+        return vast
+    return vast_client(settings.vast.api_key.get_secret_value(), settings.snapshots.url)
+
+
+def _token(settings: Settings, random: SystemRandom) -> str:
+    """The configured token, or one that is made once and kept where only we can read it."""
+    if settings.http.token is not None:
+        return settings.http.token.get_secret_value()
+    path = settings.state_dir / "token"
+    if not path.exists():
+        _write_secret(path, "fa_" + random.token(40))
+        log.info("token_made", file=str(path))
+    return path.read_text().strip()
+
+
+def _write_secret(path: Path, text: str) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, stat.S_IRUSR | stat.S_IWUSR), "w") as file:
+        file.write(text)
+
+
+def _endpoint(text: str) -> Endpoint:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit():
+        raise SettingsError(f"ssh.witnesses: {text!r} is not host:port")
+    return Endpoint(host, int(port))

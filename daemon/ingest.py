@@ -1,0 +1,344 @@
+"""The log to the detector, in batches: only what CHANGES goes on to the loop.
+
+A batch is decoded, stored in arrays, and forgotten; ticks prove the path. A blind observer reports no silence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
+
+import structlog
+
+from events import codec
+from events.codec import Undecodable
+from events.schema import Heartbeat, Notice, Tick
+from machines.detector import Detector, News, Silence
+from machines.errors import LogUnavailable
+from machines.failover import Faulted, Heard, Noticed, Signal, Silenced
+from machines.model import InstanceId, Machine, MachineId, Source
+from machines.policy import Policy
+from machines.ports import Beat, Clock, EventLog, Partition, Record
+from machines.states import State
+
+log = structlog.get_logger(__name__)
+
+_MOST_STRANGERS = 10_000
+
+
+class Sink(Protocol):
+    """Where news goes: the loop."""
+
+    def post(self, machine_id: MachineId, signal: Signal) -> None: ...
+    def meet(self, beat: Heartbeat, partition: int) -> None:
+        """A machine that this process does not judge spoke."""
+        ...
+
+    def dead_letter(self, record: Record, cause: Undecodable) -> None: ...
+    def blindness(self, partitions: Sequence[int], because: str | None) -> None:
+        """The observer went blind (or sees again, with None)."""
+        ...
+
+    def is_idle(self) -> bool: ...
+
+
+@dataclass(slots=True)
+class _Path:
+    """What the ticks say of one partition; monotonic seconds of this process."""
+
+    owned_at: float
+    tick_back_at: float | None = None
+    behind_since: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IngestSettings:
+    topic: str
+    partitions: int
+    group: str = "failoverd"
+    tick_every_s: float = 1.0
+    scan_every_s: float = 0.1
+    commit_every_s: float = 5.0
+    blind_after_s: float = 3.0
+
+
+class Ingest:
+    """Owns the partitions of the heartbeat topic that the consumer group gives it."""
+
+    def __init__(
+        self,
+        settings: IngestSettings,
+        event_log: EventLog,
+        detector: Detector,
+        policy: Policy,
+        clock: Clock,
+        daemon_id: str,
+        sink: Sink,
+    ) -> None:
+        self._settings = settings
+        self._log = event_log
+        self._detector = detector
+        self._policy = policy
+        self._clock = clock
+        self._daemon_id = daemon_id
+        self._sink = sink
+        self._consumer = event_log.consumer(settings.group, settings.topic)
+        self._paths: dict[int, _Path] = {}
+        self._beats: dict[InstanceId, Beat] = {}
+        self._machines: Callable[[], Sequence[Machine]] = tuple
+        self._fresh: list[int] = []
+        self._last_loop = clock.monotonic()
+        self._blind_now: str | None = None
+        self._processed: dict[Partition, int] = {}
+
+    # -- what others ask
+
+    def know(self, machines: Callable[[], Sequence[Machine]]) -> None:
+        """Where to read all machines from when partitions are assigned."""
+        self._machines = machines
+
+    def heard(self, instance: InstanceId) -> Beat | None:
+        return self._beats.get(instance)
+
+    def is_blind(self, machine: Machine) -> str | None:
+        """Why this machine's silence cannot be judged now."""
+        partition = self._partition_for(machine)
+        if partition not in self._paths:
+            return "its partition is not owned by this replica"
+        return self._path_fault(partition) or self._mass_silence()
+
+    def follow(self, machine: Machine) -> None:
+        """Judge the machine as its saved state says."""
+        partition = self._partition_for(machine)
+        if machine.primary is None:
+            self._detector.forget(machine.id)
+            return
+        alert = machine.state is not State.HEALTHY
+        self._detector.arm(machine.id, partition, machine.primary, machine.interval_s, alert=alert)
+        if machine.state not in (State.HEALTHY, State.RECOVERED) or machine.failover is not None:
+            self._detector.disarm(machine.id)
+
+    def forget(self, machine: MachineId) -> None:
+        self._detector.forget(machine)
+
+    def _partition_for(self, machine: Machine) -> int:
+        """The partition on which it last spoke; at first by its id."""
+        count = self._settings.partitions
+        if machine.partition is not None and machine.partition < count:
+            return machine.partition
+        return int(machine.id) % count
+
+    # -- the tasks
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        self._consumer.on_change(self._on_assigned, self._on_revoked)
+        await self._consumer.start()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._consume())
+                group.create_task(self._tick())
+                group.create_task(self._scan())
+                group.create_task(self._commit())
+        finally:
+            await self._consumer.stop()
+
+    def _on_assigned(self, partitions: frozenset[Partition]) -> None:
+        now = self._clock.monotonic()
+        for partition in partitions:
+            self._paths[partition.number] = _Path(now)
+            self._detector.own(partition.number)
+            self._fresh.append(partition.number)
+
+    def _on_revoked(self, partitions: frozenset[Partition]) -> None:
+        for partition in partitions:
+            self._paths.pop(partition.number, None)
+            self._detector.disown(partition.number)
+
+    async def _consume(self) -> None:
+        while True:
+            try:
+                await self._take_over()
+                batches = await self._consumer.poll(500, 0.2)
+            except LogUnavailable as error:
+                log.debug("log_unavailable", error=str(error))
+                await self._clock.sleep(self._clock.real(0.5))
+                continue
+            for partition, records in batches.items():
+                if partition.number in self._paths:
+                    self._take(partition.number, records)
+                    self._processed[partition] = records[-1].offset + 1
+            self._last_loop = self._clock.monotonic()
+            await self._clock.breathe()
+
+    async def _take_over(self) -> None:
+        """Read back twice the grace period of every newly assigned partition, and judge its machines from there."""
+        fresh, self._fresh = self._fresh, []
+        if not fresh:
+            return
+        machines = self._machines()
+        back = 2 * max((self._policy.grace_s(machine.interval_s) for machine in machines), default=60.0)
+        since = self._clock.now() - timedelta(seconds=back)
+        for number in fresh:
+            if number in self._paths:
+                await self._consumer.rewind(Partition(self._settings.topic, number), since)
+        for machine in machines:
+            if self._partition_for(machine) in fresh:
+                self.follow(machine)
+
+    # -- the hot path
+
+    def _take(self, partition: int, records: Sequence[Record]) -> None:
+        """One batch of one partition, cut where log time runs on: a beat is stored at the time it was appended."""
+        clock = self._detector.clock(partition)
+        step = clock.limits.max_step_s / 2
+        chunk: list[Heartbeat] = []
+        chunk_from = records[0].timestamp / 1000
+        for record in records:
+            appended = record.timestamp / 1000
+            if record.offset < clock.next_offset:
+                continue
+            if appended - chunk_from > step and chunk:
+                self._hear(partition, chunk)
+                chunk = []
+                chunk_from = appended
+            clock.advance(record.offset, appended)
+            if record.key is None and codec.is_tick(record.key, record.headers):
+                self._take_tick(partition, record)
+                continue
+            try:
+                event = codec.decode_from_machine(record.value)
+            except Undecodable as cause:
+                self._sink.dead_letter(record, cause)
+                continue
+            if isinstance(event, Notice):
+                self._take_notice(event)
+            else:
+                chunk.append(event)
+        if chunk:
+            self._hear(partition, chunk)
+
+    def _hear(self, partition: int, beats: list[Heartbeat]) -> None:
+        for news in self._detector.hear(partition, beats):
+            self._take_news(news)
+
+    def _take_news(self, news: News) -> None:
+        beat = news.beat
+        machine, instance = MachineId(beat.machine_id), InstanceId(beat.instance_id)
+        self._remember(instance, Beat(beat.boot_id, beat.sequence))
+        if self._detector.primary_of(machine) != instance or self._detector.partition_of(machine) != news.partition:
+            self._sink.meet(beat, news.partition)
+        elif beat.gpu is not None and beat.gpu != "ok":
+            self._sink.post(machine, Faulted(instance, beat.gpu))
+        else:
+            self._sink.post(machine, Heard(instance, beat.boot_id, beat.interval_s, news.partition))
+
+    def _remember(self, instance: InstanceId, beat: Beat) -> None:
+        self._beats.pop(instance, None)
+        self._beats[instance] = beat
+        if len(self._beats) > _MOST_STRANGERS:
+            del self._beats[next(iter(self._beats))]
+
+    def _take_notice(self, notice: Notice) -> None:
+        what = f"{notice.what} {notice.detail}".strip()
+        self._sink.post(MachineId(notice.machine_id), Noticed(InstanceId(notice.instance_id), Source.NOTICE, what))
+
+    def _take_tick(self, partition: int, record: Record) -> None:
+        try:
+            tick = codec.decode_tick(record.value)
+        except Undecodable as cause:
+            self._sink.dead_letter(record, cause)
+            return
+        if tick.daemon == self._daemon_id:
+            self._paths[partition].tick_back_at = self._clock.monotonic()
+
+    # -- ticks, scan, commit
+
+    async def _tick(self) -> None:
+        while True:
+            ticks = [
+                codec.tick_message(
+                    self._settings.topic,
+                    number,
+                    Tick(self._daemon_id, self._consumer.generation(), self._clock.monotonic()),
+                )
+                for number in self._paths
+            ]
+            try:
+                await self._log.append_all(ticks)
+            except LogUnavailable as error:
+                log.debug("tick_not_appended", error=str(error))
+            await self._clock.sleep(self._settings.tick_every_s)
+
+    async def _scan(self) -> None:
+        while True:
+            await self._clock.sleep(max(self._settings.scan_every_s, self._clock.real(0.05)))
+            self._judge_paths()
+            for number in tuple(self._paths):
+                found = self._detector.scan(number)
+                if found:
+                    self._report(number, found)
+
+    def _report(self, partition: int, found: Sequence[Silence]) -> None:
+        fault = self._path_fault(partition)
+        for silence in found:
+            if fault is not None:
+                self._detector.rearm(silence.machine_id)
+            else:
+                machine = MachineId(silence.machine_id)
+                self._sink.post(machine, Silenced(silence.silent_s, silence.grace_s))
+
+    def _judge_paths(self) -> None:
+        faults = {number: fault for number in self._paths if (fault := self._path_fault(number))}
+        because = next(iter(faults.values()), None) or self._mass_silence()
+        if (because is None) != (self._blind_now is None):
+            self._sink.blindness(tuple(faults), because)
+        self._blind_now = because
+
+    def _path_fault(self, partition: int) -> str | None:
+        """Why nothing that is missing on this partition means anything now."""
+        path = self._paths.get(partition)
+        if path is None:
+            return "the partition is not ours"
+        now = self._clock.monotonic()
+        limit = self._settings.blind_after_s
+        if now - (path.tick_back_at if path.tick_back_at is not None else path.owned_at) > limit:
+            return f"our own ticks do not come back on partition {partition}"
+        if now - self._last_loop > limit:
+            return "our own consumer stands still"
+        if self._is_behind(partition, path, now):
+            return f"we lag behind on partition {partition}"
+        if self._detector.has_gap(partition):
+            return f"the history of partition {partition} has a gap"
+        return None
+
+    def _is_behind(self, partition: int, path: _Path, now: float) -> bool:
+        place = Partition(self._settings.topic, partition)
+        position, highwater = self._consumer.position(place), self._consumer.highwater(place)
+        if position is None or highwater is None or position >= highwater:
+            path.behind_since = None
+            return False
+        if path.behind_since is None:
+            path.behind_since = now
+        return now - path.behind_since > self._settings.blind_after_s
+
+    def _mass_silence(self) -> str | None:
+        silent, judged = self._detector.silent_share()
+        if judged >= self._policy.mass_silence_fleet and silent > judged * self._policy.mass_silence_fraction:
+            return f"{silent} of {judged} machines fell silent at once: that is rather us than them"
+        return None
+
+    async def _commit(self) -> None:
+        """By time, and only when the loop has made everything durable that was read before."""
+        while True:
+            await self._clock.sleep(self._settings.commit_every_s)
+            if not self._processed or not self._sink.is_idle():
+                continue
+            offsets, self._processed = self._processed, {}
+            try:
+                await self._consumer.commit(offsets)
+            except LogUnavailable as error:
+                log.debug("commit_failed", error=str(error))

@@ -1,0 +1,371 @@
+"""Signals in, decide, save, effects out. One task; what takes time is handed to others.
+
+Effects are hints, stored state is the truth: what is lost here is found by the sweep.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import structlog
+
+from adapters.sql.errors import StoreUnavailable
+from adapters.sql.executor import Store
+from adapters.sql.tx import Tx
+from daemon.announce import Announcer
+from daemon.changes import Recorder
+from daemon.ingest import Ingest
+from events import codec, topics
+from events.codec import Undecodable
+from events.schema import Heartbeat
+from machines import errors
+from machines.admission import Admission, Delayed, Denied, FailoverRequest, FleetFacts, Granted, admit
+from machines.errors import Stale
+from machines.failover import (
+    Admitted,
+    AttemptEnded,
+    BeginAttempt,
+    Decision,
+    Deferred,
+    EndFailover,
+    Fenced,
+    Heard,
+    Notify,
+    Probe,
+    RequestAdmission,
+    Signal,
+    Won,
+    decide,
+)
+from machines.journal import Entry, Mark
+from machines.model import Debt, FailoverId, FenceProof, InstanceId, Machine, MachineId, Mode, Replacement, Running
+from machines.policy import Policy
+from machines.ports import Beat, Clock, Random, Record
+
+log = structlog.get_logger(__name__)
+
+_STALE_RETRIES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A signal's outcome: the machine as saved, and the decision."""
+
+    before: Machine
+    machine: Machine
+    decision: Decision
+
+
+class Loop:
+    """Owns every change of a machine in this process; the sink of the ingest, and the Fleet of the steps."""
+
+    def __init__(
+        self,
+        store: Store,
+        policy: Policy,
+        clock: Clock,
+        random: Random,
+        announcer: Announcer,
+        agent_command: Callable[[Machine, InstanceId], str],
+    ) -> None:
+        self._store = store
+        self._policy = policy
+        self._clock = clock
+        self._random = random
+        self._announcer = announcer
+        self._agent_command = agent_command
+        self._recorder = Recorder(announcer)
+        self._queue: asyncio.Queue[tuple[MachineId, Signal] | Callable[[], object]] = asyncio.Queue()
+        self._busy = False
+        self._ingest: Ingest | None = None
+        self._probe: Callable[[MachineId], None] = lambda machine: None
+        self._begin: Callable[[MachineId], None] = lambda machine: None
+        self._known: dict[MachineId, Machine] = {}
+        self._ended: dict[FailoverId, asyncio.Event] = {}
+        self._letters: list[tuple[Record, Undecodable]] = []
+
+    def wire(self, ingest: Ingest, probe: Callable[[MachineId], None], begin: Callable[[MachineId], None]) -> None:
+        """The parts that need the loop and that the loop needs."""
+        self._ingest, self._probe, self._begin = ingest, probe, begin
+        ingest.know(self.machines)
+
+    # -- reading
+
+    def machines(self) -> Sequence[Machine]:
+        """All machines as this process last saved or read them."""
+        return tuple(self._known.values())
+
+    async def load(self) -> Sequence[Machine]:
+        """Read every machine; at start, and after a machine was registered elsewhere."""
+        machines = await self._store.transact(lambda tx: tx.machines())
+        self._known = {machine.id: machine for machine in machines}
+        return machines
+
+    def ended(self, failover: FailoverId) -> asyncio.Event:
+        """Set when the failover has ended in this process; a waiter also polls the row."""
+        return self._ended.setdefault(failover, asyncio.Event())
+
+    # -- the sink of the ingest
+
+    def post(self, machine_id: MachineId, signal: Signal) -> None:
+        self._queue.put_nowait((machine_id, signal))
+
+    def is_idle(self) -> bool:
+        return self._queue.empty() and not self._busy
+
+    def meet(self, beat: Heartbeat, partition: int) -> None:
+        """A beat of a machine not judged here: unknown, re-keyed to another partition, or of another instance."""
+        machine = self._known.get(MachineId(beat.machine_id))
+        if machine is None:
+            self._queue.put_nowait(lambda: self._register_stranger(beat, partition))
+        elif machine.primary == beat.instance_id:
+            self.post(machine.id, Heard(InstanceId(beat.instance_id), beat.boot_id, beat.interval_s, partition))
+
+    def dead_letter(self, record: Record, cause: Undecodable) -> None:
+        if not self._letters:
+            self._queue.put_nowait(self._post_letters)
+        self._letters.append((record, cause))
+
+    def blindness(self, partitions: Sequence[int], because: str | None) -> None:
+        self._queue.put_nowait(lambda: self._alert_blindness(partitions, because))
+
+    # -- the loop
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            item = await self._queue.get()
+            self._busy = True
+            try:
+                if isinstance(item, tuple):
+                    await self.apply(*item)
+                else:
+                    result = item()
+                    if asyncio.iscoroutine(result):
+                        await result
+            except StoreUnavailable as error:
+                log.error("store_unavailable", error=str(error))
+                await self._clock.sleep(self._clock.real(1.0))
+                self._queue.put_nowait(item)
+            finally:
+                self._busy = False
+
+    async def apply(self, machine_id: MachineId, signal: Signal) -> Saved | None:
+        """Decide and save in one transaction, then act. None for an unknown machine. Raise StoreUnavailable."""
+        saved = await self._transact(lambda tx: self._decide(tx, machine_id, signal))
+        if saved is not None:
+            await self._act(saved)
+        return saved
+
+    def _decide(self, tx: Tx, machine_id: MachineId, signal: Signal) -> Saved | None:
+        before = tx.machine(machine_id)
+        if before is None:
+            return None
+        now = self._clock.now()
+        decision = decide(before, signal, now, self._policy)
+        if decision.machine == before and not decision.effects:
+            return Saved(before, before, decision)
+        machine = self._recorder.record(tx, before, signal, decision, now)
+        return Saved(before, machine, decision)
+
+    async def _transact(self, work: Callable[[Tx], Saved | None]) -> Saved | None:
+        for _ in range(_STALE_RETRIES):
+            try:
+                return await self._store.transact(work)
+            except Stale:
+                continue
+        raise Stale("the machine changed under every try")
+
+    async def _act(self, saved: Saved) -> None:
+        machine = saved.machine
+        self.follow(machine)
+        if machine.state is not saved.before.state:
+            log.info(
+                "machine_changed",
+                machine=machine.id,
+                was=saved.before.state.value,
+                state=machine.state.value,
+                because=machine.because,
+                fence=machine.fence,
+                failover=machine.failover.id if machine.failover else machine.last_failover,
+            )
+        for effect in saved.decision.effects:
+            match effect:
+                case Probe():
+                    self._probe(machine.id)
+                case RequestAdmission(request):
+                    await self.request_admission(machine.id, request)
+                case BeginAttempt():
+                    self._begin(machine.id)
+                case EndFailover(running):
+                    self.ended(running.id).set()
+                    del self._ended[running.id]
+                case Notify():
+                    pass
+
+    def follow(self, machine: Machine) -> None:
+        """Take over what was saved: this process's memory, and the detector's arrays."""
+        self._known[machine.id] = machine
+        if self._ingest is not None:
+            self._ingest.follow(machine)
+
+    def forget(self, machine: MachineId) -> None:
+        self._known.pop(machine, None)
+        if self._ingest is not None:
+            self._ingest.forget(machine)
+
+    # -- admission
+
+    async def request_admission(
+        self,
+        machine_id: MachineId,
+        request: FailoverRequest,
+        also: Callable[[Tx, Admission, Machine | None], None] | None = None,
+    ) -> Admission | None:
+        """Ask the gate and save its answer, in one transaction; `also` writes into the same one.
+
+        None for an unknown machine.
+        """
+        answer: list[Admission] = []
+
+        def work(tx: Tx) -> Saved | None:
+            answer.clear()
+            tx.lock_admission()
+            before = tx.machine(machine_id)
+            if before is None:
+                return None
+            admission = admit(before, request, self._facts(tx, before), self._policy, self._clock.now())
+            answer.append(admission)
+            saved = self._save_admission(tx, before, admission)
+            if also is not None:
+                also(tx, admission, saved.machine if saved else before)
+            return saved
+
+        saved = await self._transact(work)
+        if saved is not None:
+            await self._act(saved)
+        return answer[0] if answer else None
+
+    def _save_admission(self, tx: Tx, before: Machine, admission: Admission) -> Saved | None:
+        signal: Signal
+        match admission:
+            case Granted():
+                signal = Admitted(FailoverId("fo_" + self._random.token(10)), admission)
+            case Delayed(because, look_at):
+                signal = Deferred(because, look_at)
+            case Denied():
+                return None
+        now = self._clock.now()
+        decision = decide(before, signal, now, self._policy)
+        if decision.machine == before:
+            return Saved(before, before, decision)
+        return Saved(before, self._recorder.record(tx, before, signal, decision, now), decision)
+
+    def _facts(self, tx: Tx, machine: Machine) -> FleetFacts:
+        try:
+            pause, readable = tx.pause(), True
+        except (ValueError, LookupError):
+            pause, readable = None, False
+        blind = self._ingest.is_blind(machine) if self._ingest is not None else None
+        return FleetFacts(tx.count_running_automatic(), pause, readable, blind)
+
+    # -- the Fleet of the steps
+
+    async def machine(self, machine: MachineId) -> Machine:
+        found = await self._store.transact(lambda tx: tx.machine(machine))
+        if found is None:
+            raise errors.Fenced(f"machine {machine} was removed")
+        return found
+
+    def is_blind(self, machine: MachineId) -> bool:
+        known = self._known.get(machine)
+        return known is not None and self._ingest is not None and self._ingest.is_blind(known) is not None
+
+    def heard(self, instance: InstanceId) -> Beat | None:
+        return self._ingest.heard(instance) if self._ingest is not None else None
+
+    def agent_command(self, machine: Machine, instance: InstanceId) -> str:
+        return self._agent_command(machine, instance)
+
+    async def save_proof(
+        self, machine: MachineId, failover: FailoverId, proof: FenceProof, debts: Sequence[Debt]
+    ) -> None:
+        def work(tx: Tx) -> Saved | None:
+            self._require(tx, machine, failover)
+            tx.add_debts([replace(debt, due_at=self._clock.now()) for debt in debts])
+            return self._decide(tx, machine, Fenced(failover, proof))
+
+        saved = await self._transact(work)
+        if saved is not None:
+            await self._act(saved)
+
+    async def hand_over(self, machine: MachineId, failover: FailoverId, new: Replacement) -> None:
+        def work(tx: Tx) -> Saved | None:
+            before = tx.machine(machine)
+            if before is not None and before.primary == new.instance and before.last_failover == failover:
+                return None
+            running = self._require(tx, machine, failover)
+            done = Entry("hand_over", Mark.DONE, self._clock.now(), output={"instance": new.instance})
+            tx.append_entry(machine, failover, running.attempt, running.fence, done)
+            return self._decide(tx, machine, AttemptEnded(failover, Won(new)))
+
+        saved = await self._transact(work)
+        if saved is not None:
+            await self._act(saved)
+
+    def _require(self, tx: Tx, machine_id: MachineId, failover: FailoverId) -> Running:
+        """The actor's failover is still the machine's; an older one changes nothing."""
+        machine = tx.machine(machine_id)
+        if machine is None or machine.failover is None or machine.failover.id != failover:
+            raise errors.Fenced(f"failover {failover} no longer runs for machine {machine_id}")
+        if machine.failover.fence != machine.fence:
+            raise errors.Fenced(f"fence {machine.failover.fence} is outdated, machine {machine_id} has {machine.fence}")
+        return machine.failover
+
+    # -- small duties
+
+    async def _register_stranger(self, beat: Heartbeat, partition: int) -> None:
+        """An unknown machine's first heartbeat registers it in observe mode; it claims no instance (section 5)."""
+        machine_id = MachineId(beat.machine_id)
+
+        def work(tx: Tx) -> Machine:
+            found = tx.machine(machine_id)
+            if found is not None:
+                return found
+            now = self._clock.now()
+            machine = Machine(
+                machine_id,
+                f"machine-{machine_id}",
+                mode=Mode.OBSERVE,
+                partition=partition,
+                interval_s=beat.interval_s,
+                because="registered by its first heartbeat, in observe mode; an operator must name its instance",
+                since=now,
+            )
+            machine = tx.insert_machine(machine)
+            tx.post(self._announcer.machine(machine, None, now))
+            return machine
+
+        machine = await self._store.transact(work)
+        log.info("machine_registered", machine=machine_id, by="heartbeat", mode=machine.mode.value)
+        self.follow(machine)
+
+    async def _post_letters(self) -> None:
+        letters, self._letters = self._letters, []
+        at = self._clock.now().isoformat()
+        name = self._announcer.prefix + topics.DEAD_LETTERS
+        messages = [codec.dead_letter(name, record, cause, at) for record, cause in letters]
+        await self._store.transact(lambda tx: tx.post(messages))
+        log.warning("dead_letters", count=len(messages), first=str(letters[0][1]))
+
+    async def _alert_blindness(self, partitions: Sequence[int], because: str | None) -> None:
+        now = self._clock.now()
+        if because is None:
+            log.info("observer_sees_again")
+            await self._store.transact(lambda tx: tx.resolve_alert("observer-blind", now))
+            return
+        text = f"the observer is blind, no silence is trusted: {because}"
+        log.warning("observer_blind", because=because, partitions=list(partitions))
+        await self._store.transact(lambda tx: tx.raise_alert("observer-blind", text, now))

@@ -1,0 +1,116 @@
+"""Asks the second sources about a suspect: the provider, its SSH port, and a witness that we ourselves are online."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+
+from adapters.sql.errors import StoreUnavailable
+from daemon.loop import Loop
+from machines.errors import StepError
+from machines.evidence import provider_testimony, ssh_testimony
+from machines.failover import Probed
+from machines.model import Endpoint, InstanceId, Machine, MachineId, Source, Testimony, Word
+from machines.ports import Clock, GpuCloud, Reach, Shell
+from machines.states import State
+
+log = structlog.get_logger(__name__)
+
+_MOST_AT_ONCE = 32
+_LISTING_MAX_AGE_S = 4.0
+_WITNESS_MAX_AGE_S = 5.0
+_WITNESSES = 3
+
+
+class Prober:
+    """One round of questions per machine at a time."""
+
+    def __init__(
+        self, loop: Loop, cloud: GpuCloud, shell: Shell, clock: Clock, witnesses: Sequence[Endpoint] = ()
+    ) -> None:
+        self._loop = loop
+        self._cloud = cloud
+        self._shell = shell
+        self._clock = clock
+        self._witnesses = tuple(witnesses)
+        self._tasks: dict[MachineId, asyncio.Task[None]] = {}
+        self._slots = asyncio.Semaphore(_MOST_AT_ONCE)
+        self._seen: dict[Endpoint, tuple[float, Reach]] = {}
+
+    def probe(self, machine: MachineId) -> None:
+        """Ask, unless a round is under way; the answer comes back as a signal."""
+        if machine in self._tasks:
+            return
+        task = asyncio.create_task(self._round(machine), name=f"probe of machine {machine}")
+        self._tasks[machine] = task
+        task.add_done_callback(lambda done: self._done(machine, done))
+
+    async def stop(self) -> None:
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _done(self, machine: MachineId, task: asyncio.Task[None]) -> None:
+        self._tasks.pop(machine, None)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("probe_crashed", machine=machine, exc_info=task.exception())
+
+    async def _round(self, machine_id: MachineId) -> None:
+        async with self._slots:
+            try:
+                machine = await self._loop.machine(machine_id)
+            except (StepError, StoreUnavailable):
+                return
+            if machine.primary is None:
+                return
+            said = await self.ask(machine, machine.primary)
+            self._loop.post(machine_id, Probed(machine.primary, said))
+
+    async def ask(self, machine: Machine, primary: InstanceId) -> tuple[Testimony, ...]:
+        """What the provider and the SSH port say of the machine's primary now."""
+        provider, reach, witness = await asyncio.gather(
+            self._ask_provider(primary), self._reach(machine.ssh), self._has_witness(machine)
+        )
+        answered = provider.word is not Word.UNKNOWN or "listing" in provider.detail
+        at = self._clock.now()
+        if machine.ssh is None:
+            return (provider, Testimony(Source.SSH, Word.UNKNOWN, "its SSH endpoint is not known", at))
+        return (provider, ssh_testimony(reach, witness, answered, at))
+
+    async def _ask_provider(self, primary: InstanceId) -> Testimony:
+        try:
+            listing = await self._cloud.list(max_age_s=_LISTING_MAX_AGE_S)
+            shown = None if primary in listing.instances else await self._cloud.show(primary)
+        except StepError as error:
+            return Testimony(Source.PROVIDER, Word.UNKNOWN, f"the provider gave no answer: {error}", self._clock.now())
+        return provider_testimony(primary, listing, shown, listing.at)
+
+    async def _reach(self, endpoint: Endpoint | None) -> Reach:
+        return Reach.UNKNOWN if endpoint is None else await self._shell.reach(endpoint)
+
+    async def _has_witness(self, suspect: Machine) -> bool:
+        """Does any other host answer us now? A port that is mute for us alone says nothing of its machine."""
+        others = [*self._witnesses, *self._healthy_endpoints(suspect)][: _WITNESSES + len(self._witnesses)]
+        answers = await asyncio.gather(*(self._cached_reach(endpoint) for endpoint in others))
+        return Reach.ANSWERED in answers
+
+    def _healthy_endpoints(self, suspect: Machine) -> list[Endpoint]:
+        found: list[Endpoint] = []
+        for machine in self._loop.machines():
+            if machine.state is State.HEALTHY and machine.ssh is not None and machine.host != suspect.host:
+                found.append(machine.ssh)
+                if len(found) == _WITNESSES:
+                    break
+        return found
+
+    async def _cached_reach(self, endpoint: Endpoint) -> Reach:
+        now = self._clock.monotonic()
+        known = self._seen.get(endpoint)
+        if known is not None and now - known[0] <= max(_WITNESS_MAX_AGE_S, self._clock.real(0.5)):
+            return known[1]
+        reach = await self._shell.reach(endpoint)
+        self._seen[endpoint] = (self._clock.monotonic(), reach)
+        return reach

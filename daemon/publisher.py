@@ -1,0 +1,76 @@
+"""The outbox to the log, in order: written with the change, published after it, marked when the log has it."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import structlog
+
+from adapters.sql.errors import StoreUnavailable
+from adapters.sql.executor import Store
+from machines.errors import LogUnavailable
+from machines.ports import Clock, EventLog
+
+log = structlog.get_logger(__name__)
+
+_BATCH = 500
+_KEEP = timedelta(hours=1)
+
+
+class Publisher:
+    """At least once: a crash between append and mark sends a record again, with the same ce_id."""
+
+    def __init__(self, store: Store, event_log: EventLog, clock: Clock) -> None:
+        self._store = store
+        self._log = event_log
+        self._clock = clock
+        self._is_down = False
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            try:
+                sent = await self.publish()
+            except StoreUnavailable as error:
+                log.error("store_unavailable", error=str(error))
+                sent = 0
+            except LogUnavailable as error:
+                self._tell(True, str(error))
+                sent = 0
+            if sent == 0:
+                await self._clock.sleep(max(0.2, self._clock.real(0.1)))
+
+    async def publish(self) -> int:
+        """Publish one batch; how many records it had. Raise LogUnavailable, StoreUnavailable."""
+        rows = await self._store.transact(lambda tx: tx.unsent(_BATCH))
+        if not rows:
+            return 0
+        await self._log.append_all([message for _, message in rows])
+        at = self._clock.now()
+        await self._store.transact(lambda tx: tx.mark_sent([row for row, _ in rows], at))
+        self._tell(False, "")
+        return len(rows)
+
+    async def clean(self) -> None:
+        """Forget what was sent long ago."""
+        before = self._clock.now() - _KEEP
+        await self._store.transact(lambda tx: tx.forget_sent(before))
+
+    def _tell(self, is_down: bool, why: str) -> None:
+        """One line when it goes, one when it comes back."""
+        if is_down and not self._is_down:
+            log.warning("log_unavailable", error=why, effect="announcements wait in the outbox")
+        if self._is_down and not is_down:
+            log.info("log_available_again")
+        self._is_down = is_down
+
+
+async def drain(publisher: Publisher, clock: Clock, seconds: float) -> None:
+    """Publish what is left, for so many real seconds at most."""
+    try:
+        async with asyncio.timeout(seconds):
+            while await publisher.publish():
+                await clock.breathe()
+    except (TimeoutError, LogUnavailable, StoreUnavailable):
+        return

@@ -1,0 +1,230 @@
+"""Which machines there are: registered by API, command or configuration. Only an operator names what may be destroyed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import structlog
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from adapters.sql.executor import Store
+from adapters.sql.tx import Tx
+from daemon.announce import Announcer
+from daemon.loop import Loop
+from machines.errors import StepError
+from machines.model import Endpoint, Instance, InstanceId, Machine, MachineId, Mode, Setting, Workload
+from machines.ports import Clock, GpuCloud
+from machines.problems import Problem, invalid, unknown_machine
+from machines.states import State
+
+log = structlog.get_logger(__name__)
+
+
+class Registration(BaseModel):
+    """What an operator may say of a machine. A field that is not named keeps its value."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    name: str | None = Field(None, min_length=1, max_length=64)
+    gpu_instance_id: int | None = Field(None, gt=0)
+    strategy: str | None = None
+    auto_failover: str | None = None
+    priority: int | None = Field(None, ge=-1000, le=1000)
+    ssh_host: str | None = Field(None, min_length=1, max_length=255)
+    ssh_port: int | None = Field(None, ge=1, le=65535)
+    workspace_path: str | None = Field(None, pattern=r"^/", max_length=1024)
+    interval_s: float | None = Field(None, ge=0.05, le=86400)
+    image: str | None = Field(None, min_length=1, max_length=1024)
+    disk_gb: float | None = Field(None, ge=8, le=100000)
+    gpu_name: str | None = Field(None, min_length=1, max_length=64)
+    num_gpus: int | None = Field(None, ge=1, le=64)
+    max_price: float | None = Field(None, gt=0, le=1000)
+    region: str | None = Field(None, pattern=r"^[A-Z]{2}$")
+    env: dict[str, str] | None = None
+    onstart: str | None = Field(None, max_length=4096)
+
+
+def parse(body: Mapping[str, Any]) -> Registration:
+    """Strict. Raise Problem that names the field."""
+    try:
+        return Registration.model_validate(dict(body))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "body"
+        raise invalid(where, first.get("input"), first["msg"]) from None
+
+
+class Registry:
+    """Puts machines into the store and tells the loop."""
+
+    def __init__(self, store: Store, loop: Loop, cloud: GpuCloud, announcer: Announcer, clock: Clock) -> None:
+        self._store = store
+        self._loop = loop
+        self._cloud = cloud
+        self._announcer = announcer
+        self._clock = clock
+
+    async def put(
+        self, machine_id: MachineId, body: Mapping[str, Any], by: str, *, must_exist: bool = False
+    ) -> Machine:
+        """Register or change; what is not named stays. Raise Problem (400, 404, 409, 503)."""
+        wanted = parse(body)
+        setting = _enum(Setting, wanted.strategy, "strategy")
+        mode = _enum(Mode, wanted.auto_failover, "auto_failover")
+        shown = await self._look_up(wanted)
+
+        def work(tx: Tx) -> Machine:
+            now = self._clock.now()
+            before = tx.machine(machine_id)
+            if before is None and must_exist:
+                raise unknown_machine(machine_id)
+            machine = before or _fresh(machine_id, now)
+            machine = _changed(machine, wanted, setting, mode, shown, now)
+            if before is not None and before.failover is not None and machine.primary != before.primary:
+                raise Problem(
+                    409,
+                    "failover_in_progress",
+                    f"failover {before.failover.id} decides which instance machine {machine_id} has",
+                    "wait until it has ended",
+                    {"failover_id": before.failover.id},
+                )
+            if before == machine:
+                return machine
+            machine = tx.insert_machine(machine) if before is None else tx.save_machine(machine)
+            tx.post(self._announcer.machine(machine, before, now))
+            return machine
+
+        machine = await self._store.transact(work)
+        self._loop.follow(machine)
+        log.info("machine_registered", machine=machine.id, instance=machine.primary, mode=machine.mode.value, by=by)
+        return machine
+
+    async def _look_up(self, wanted: Registration) -> Instance | None:
+        """What the provider says of the instance; without an answer nothing is registered under its name."""
+        if wanted.gpu_instance_id is None:
+            return None
+        instance = InstanceId(wanted.gpu_instance_id)
+        try:
+            shown = await self._cloud.show(instance)
+        except StepError as error:
+            raise Problem(
+                503, "provider_unavailable", f"the provider gave no answer on instance {instance}: {error}", "try again"
+            ) from error
+        if shown is None:
+            raise invalid("gpu_instance_id", instance, "an instance that the provider knows")
+        return shown
+
+    async def remove(self, machine_id: MachineId) -> None:
+        """Forget the machine; its instance is left running. Raise Problem (404, 409)."""
+
+        def work(tx: Tx) -> None:
+            machine = tx.machine(machine_id)
+            if machine is None:
+                raise unknown_machine(machine_id)
+            if machine.failover is not None:
+                raise Problem(
+                    409,
+                    "failover_in_progress",
+                    f"failover {machine.failover.id} of machine {machine_id} is running",
+                    "wait until it has ended, or cancel it",
+                    {"failover_id": machine.failover.id},
+                )
+            tx.remove_machine(machine_id)
+            tx.post((self._announcer.removed(machine),))
+
+        await self._store.transact(work)
+        self._loop.forget(machine_id)
+
+
+def _enum(kind: type[Setting] | type[Mode], value: str | None, name: str) -> Any:
+    if value is None:
+        return None
+    try:
+        return kind(value)
+    except ValueError:
+        raise invalid(name, value, "one of " + ", ".join(member.value for member in kind)) from None
+
+
+def _fresh(machine_id: MachineId, now: datetime) -> Machine:
+    """An operator's machine is protected from the first moment, unless it says otherwise."""
+    return Machine(machine_id, f"machine-{machine_id}", mode=Mode.ON, since=now, because="registered by an operator")
+
+
+def _changed(
+    machine: Machine,
+    wanted: Registration,
+    setting: Setting | None,
+    mode: Mode | None,
+    shown: Instance | None,
+    now: datetime,
+) -> Machine:
+    named = wanted.model_fields_set
+    changed = replace(
+        machine,
+        name=wanted.name or machine.name,
+        setting=setting or machine.setting,
+        mode=mode or _default_mode(machine, shown),
+        priority=machine.priority if wanted.priority is None else wanted.priority,
+        workspace_path=wanted.workspace_path or machine.workspace_path,
+        interval_s=wanted.interval_s or machine.interval_s,
+        workload=_workload(machine.workload, wanted, shown),
+    )
+    if shown is not None and shown.id != machine.primary:
+        changed = _embodied(changed, shown, now)
+    if {"ssh_host", "ssh_port"} <= named and wanted.ssh_host is not None and wanted.ssh_port is not None:
+        changed = replace(changed, ssh=Endpoint(wanted.ssh_host, wanted.ssh_port))
+    return changed
+
+
+def _default_mode(machine: Machine, shown: Instance | None) -> Mode:
+    """A machine that only its own heartbeat had registered is protected once an operator names its instance."""
+    return Mode.ON if machine.primary is None and shown is not None else machine.mode
+
+
+def _embodied(machine: Machine, shown: Instance, now: datetime) -> Machine:
+    """The machine on an instance that an operator named: judged from now on, whatever was before."""
+    return replace(
+        machine,
+        primary=shown.id,
+        host=shown.host,
+        landlord=shown.landlord,
+        ssh=shown.ssh,
+        host_key=None,
+        boot_id="",
+        is_interruptible=shown.is_interruptible,
+        price_per_hour=shown.price_per_hour,
+        state=State.HEALTHY,
+        because="an operator named its instance",
+        since=now,
+        evidence=None,
+        look_at=None,
+    )
+
+
+def _workload(workload: Workload, wanted: Registration, shown: Instance | None) -> Workload:
+    """The customer's world: what the operator says, else what the instance has."""
+    seen = workload
+    if shown is not None:
+        seen = replace(
+            workload,
+            image=shown.image or workload.image,
+            disk_gb=max(8.0, shown.disk_gb) if shown.disk_gb else workload.disk_gb,
+            gpu_name=shown.gpu_name or workload.gpu_name,
+            num_gpus=shown.num_gpus or workload.num_gpus,
+            env=shown.env or workload.env,
+            onstart=shown.onstart or workload.onstart,
+        )
+    return replace(
+        seen,
+        image=wanted.image or seen.image,
+        disk_gb=wanted.disk_gb or seen.disk_gb,
+        gpu_name=wanted.gpu_name or seen.gpu_name,
+        num_gpus=wanted.num_gpus or seen.num_gpus,
+        max_price=wanted.max_price or seen.max_price,
+        region=wanted.region or seen.region,
+        env=seen.env if wanted.env is None else wanted.env,
+        onstart=wanted.onstart or seen.onstart,
+    )

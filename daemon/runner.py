@@ -1,0 +1,228 @@
+"""Makes the moves of attempts and writes each one down: read the journal, ask for the next move, make it, again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import assert_never
+
+import structlog
+
+from adapters.sql.errors import StoreUnavailable
+from adapters.sql.executor import Store
+from daemon.loop import Loop
+from machines import errors
+from machines.errors import NotYet, Refused, StepError, Unknown
+from machines.failover import AttemptEnded, Lost, Parked, Repaired
+from machines.journal import Entry, Mark, as_output
+from machines.model import Debt, FailoverId, HostId, Machine, MachineId, Rung, Running
+from machines.policy import Policy
+from machines.ports import Clock, GpuCloud, Shell, SnapshotStore
+from machines.saga import Abandoned, Run, Step, StepContext, Strategy, Stuck, Succeeded, Undo, Wait, next_move
+from machines.strategies.ladder import STRATEGIES
+
+log = structlog.get_logger(__name__)
+
+_UNKNOWN_DELAY_S = 2.0
+_UNDO_DELAY_S = 15.0
+
+_NOT_PROVIDED = {
+    Rung.WARM_POOL: ("warm_pool_not_ready", "no standby is provisioned for this machine"),
+    Rung.REGIONAL_VOLUME: ("no_offer_matches", "no regional volume is registered for this machine"),
+}
+"""Why a rung without a strategy in this version is lost at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """The ports that steps act through."""
+
+    cloud: GpuCloud
+    shell: Shell
+    snapshots: SnapshotStore
+
+
+class AttemptJournal:
+    """The journal of one attempt; every append carries the failover's fence."""
+
+    def __init__(self, store: Store, machine: MachineId, running: Running) -> None:
+        self._store = store
+        self._machine = machine
+        self._running = running
+
+    async def append(self, entry: Entry, debts: Sequence[Debt] = ()) -> None:
+        running = self._running
+        await self._store.transact(
+            lambda tx: tx.append_entry(self._machine, running.id, running.attempt, running.fence, entry, debts)
+        )
+
+
+class Runner:
+    """One task for each machine that is in a failover."""
+
+    def __init__(
+        self, store: Store, loop: Loop, outside: Outside, policy: Policy, clock: Clock, deployment: str
+    ) -> None:
+        self._store = store
+        self._loop = loop
+        self._outside = outside
+        self._policy = policy
+        self._clock = clock
+        self._deployment = deployment
+        self._tasks: dict[MachineId, asyncio.Task[None]] = {}
+        self._again: set[MachineId] = set()
+
+    def begin(self, machine: MachineId) -> None:
+        """Work on the machine's failover until it ends. Called for fresh attempts, and by the sweep for found ones."""
+        running = self._tasks.get(machine)
+        if running is not None and not running.done():
+            self._again.add(machine)
+            return
+        task = asyncio.create_task(self._run(machine), name=f"failover of machine {machine}")
+        self._tasks[machine] = task
+        task.add_done_callback(lambda done: self._done(machine, done))
+
+    def is_running(self, machine: MachineId) -> bool:
+        task = self._tasks.get(machine)
+        return task is not None and not task.done()
+
+    async def stop(self) -> None:
+        """Stop making moves; the journal knows how to go on."""
+        tasks = [task for task in self._tasks.values() if not task.done()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _done(self, machine: MachineId, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            # A bug of ours. The journal bounds how often the sweep may begin it again.
+            log.error("attempt_crashed", machine=machine, exc_info=task.exception())
+        if machine in self._again:
+            self._again.discard(machine)
+            self.begin(machine)
+
+    async def _run(self, machine_id: MachineId) -> None:
+        while True:
+            machine = await self._machine(machine_id)
+            if machine is None or machine.failover is None:
+                return
+            try:
+                await self._attempt(machine, machine.failover)
+            except errors.Fenced as fenced:
+                log.info("attempt_fenced", machine=machine_id, because=str(fenced))
+                return
+            except StoreUnavailable as error:
+                log.error("store_unavailable", error=str(error), machine=machine_id)
+                await self._clock.sleep(self._clock.real(1.0))
+
+    async def _machine(self, machine_id: MachineId) -> Machine | None:
+        try:
+            return await self._loop.machine(machine_id)
+        except errors.Fenced:
+            return None
+
+    async def _attempt(self, machine: Machine, running: Running) -> None:
+        """One move of the present attempt."""
+        strategy = STRATEGIES.get(running.rung)
+        if strategy is None:
+            code, why = _NOT_PROVIDED[running.rung]
+            await self._end(machine.id, running.id, Lost(code, why))
+            return
+        ctx = await self._context(machine, running)
+        move = next_move(strategy, ctx.entries, self._clock.now(), running.cancel_asked)
+        match move:
+            case Run(step):
+                await self._step(ctx, step)
+            case Undo(step):
+                await self._undo(ctx, step)
+            case Wait(until):
+                await self._clock.sleep(max(0.05, (until - self._clock.now()).total_seconds()))
+            case Succeeded():
+                await self._succeeded(machine, running, strategy)
+            case Abandoned(code, why):
+                await self._end(machine.id, running.id, Lost(code, why))
+            case Stuck(code, why):
+                await self._end(machine.id, running.id, Parked(code, why))
+            case _:
+                assert_never(move)
+
+    async def _succeeded(self, machine: Machine, running: Running, strategy: Strategy) -> None:
+        if strategy.rung is Rung.REPAIR_PRIMARY:
+            await self._end(machine.id, running.id, Repaired())
+            return
+        # The hand-over ended the failover in its own transaction; that it still runs means another one has begun.
+        await self._clock.sleep(1.0)
+
+    async def _end(self, machine: MachineId, failover: FailoverId, outcome: Lost | Parked | Repaired) -> None:
+        await self._loop.apply(machine, AttemptEnded(failover, outcome))
+
+    async def _context(self, machine: Machine, running: Running) -> StepContext:
+        everything = await self._store.transact(lambda tx: tx.timeline(running.id))
+        entries = tuple(entry for attempt, entry in everything if attempt == running.attempt)
+        avoid = {_host(entry) for attempt, entry in everything if attempt != running.attempt}
+        return StepContext(
+            machine=machine,
+            failover=running,
+            attempt=running.attempt,
+            deployment=self._deployment,
+            policy=self._policy,
+            entries=entries,
+            avoid_hosts=frozenset(host for host in avoid if host is not None),
+            cloud=self._outside.cloud,
+            shell=self._outside.shell,
+            snapshots=self._outside.snapshots,
+            journal=AttemptJournal(self._store, machine.id, running),
+            fleet=self._loop,
+            clock=self._clock,
+        )
+
+    async def _step(self, ctx: StepContext, step: Step[object]) -> None:
+        """STARTED before, the outcome after: a start without an end counts as a try."""
+        await ctx.journal.append(Entry(step.name, Mark.STARTED, self._clock.now()))
+        try:
+            output = await step.run(ctx)
+        except StepError as error:
+            entry = self._entry_of(step.name, error)
+        else:
+            entry = Entry(step.name, Mark.DONE, self._clock.now(), output=as_output(output))
+            if step.name == "hand_over":
+                return  # Its DONE was written in the transaction that ended the failover.
+        await ctx.journal.append(entry)
+        log.debug("step", machine=ctx.machine.id, step=step.name, mark=entry.mark.value, why=entry.why)
+        if entry.mark is Mark.UNKNOWN:
+            await self._clock.sleep(_UNKNOWN_DELAY_S)
+
+    def _entry_of(self, step: str, error: StepError) -> Entry:
+        now = self._clock.now()
+        match error:
+            case NotYet(why=why, delay=delay):
+                return Entry(step, Mark.WAITING, now, why=why, until=now + delay)
+            case Refused(code=code, why=why):
+                return Entry(step, Mark.REFUSED, now, code=code, why=why)
+            case Unknown(why=why):
+                return Entry(step, Mark.UNKNOWN, now, why=why)
+            case _:
+                return Entry(step, Mark.UNKNOWN, now, why=str(error))
+
+    async def _undo(self, ctx: StepContext, step: Step[object]) -> None:
+        assert step.undo is not None
+        await ctx.journal.append(Entry(step.name, Mark.UNDO_STARTED, self._clock.now()))
+        try:
+            await step.undo(ctx)
+        except NotYet as error:
+            until = self._clock.now() + error.delay
+            entry = Entry(step.name, Mark.UNDO_WAITING, self._clock.now(), why=error.why, until=until)
+        except StepError as error:
+            until = self._clock.now() + timedelta(seconds=_UNDO_DELAY_S)
+            entry = Entry(step.name, Mark.UNDO_FAILED, self._clock.now(), why=str(error), until=until)
+        else:
+            entry = Entry(step.name, Mark.UNDONE, self._clock.now())
+        await ctx.journal.append(entry)
+
+
+def _host(entry: Entry) -> HostId | None:
+    """The host of a claim; None for every other entry."""
+    offer = entry.output.get("offer") if entry.mark is Mark.CLAIMED else None
+    return HostId(offer["host"]) if isinstance(offer, dict) and "host" in offer else None

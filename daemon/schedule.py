@@ -1,0 +1,51 @@
+"""Periodic jobs of the whole fleet, on APScheduler; nothing else knows it.
+
+About ten jobs of a second or more: never one per machine (facts/performance.md, section 6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import structlog
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+from adapters.sql.errors import StoreUnavailable
+from machines.errors import FailoverdError
+from machines.ports import Clock
+
+log = structlog.get_logger(__name__)
+
+Job = Callable[[], Awaitable[object]]
+_SHORTEST_REAL_S = 0.2
+
+
+class Schedule:
+    """Intervals are given in scaled seconds and run in real ones."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._scheduler = AsyncIOScheduler(timezone="UTC")
+
+    def every(self, seconds: float, name: str, job: Job) -> None:
+        """Run the job now and then; a run that is late is made once, a run that is slow is not doubled."""
+        real = max(_SHORTEST_REAL_S, seconds / self._clock.real(1.0))
+
+        async def guarded() -> None:
+            try:
+                await job()
+            except (FailoverdError, StoreUnavailable) as error:
+                log.warning("job_postponed", job=name, because=str(error))
+            except Exception:
+                log.exception("job_crashed", job=name)
+
+        self._scheduler.add_job(
+            guarded, "interval", seconds=real, id=name, coalesce=True, max_instances=1, misfire_grace_time=None
+        )
+
+    def start(self) -> None:
+        self._scheduler.start()
+
+    def stop(self) -> None:
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=False)

@@ -1,0 +1,216 @@
+"""The periodic full scan: rings alarms, resumes attempts, pays debts, destroys orphans.
+
+Whatever a lost effect or a crash left undone is found here, because stored state is the truth.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+
+from adapters.sql.executor import Store
+from adapters.sql.tx import Tx
+from daemon.loop import Loop
+from daemon.runner import Runner
+from machines.errors import NotYet, Refused, StepError, Unknown
+from machines.failover import Due
+from machines.model import (
+    Claim,
+    Debt,
+    DebtKind,
+    HostId,
+    Instance,
+    InstanceId,
+    Label,
+    LandlordId,
+    MachineId,
+    Offer,
+    OfferId,
+    Status,
+    Workload,
+)
+from machines.ports import Clock, GpuCloud
+
+log = structlog.get_logger(__name__)
+
+_DEBT_ERROR_DELAY_S = 30.0
+_ALERT_AFTER_TRIES = 10
+_ORPHAN_AGE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """Something that bears our label and that nothing explains."""
+
+    instance: InstanceId
+    label: Label
+    price_per_hour: float
+    detail: str
+    seen_at: datetime
+
+
+class Sweep:
+    """Each method is one periodic job; none of them may fail for long without an alert."""
+
+    def __init__(
+        self, store: Store, loop: Loop, runner: Runner, cloud: GpuCloud, clock: Clock, deployment: str
+    ) -> None:
+        self._store = store
+        self._loop = loop
+        self._runner = runner
+        self._cloud = cloud
+        self._clock = clock
+        self._deployment = deployment
+        self._suspects: dict[InstanceId, datetime] = {}
+        self.foreign: tuple[Instance, ...] = ()
+        """Rentals with another deployment's label: only reported, never touched."""
+        self.orphans: tuple[Orphan, ...] = ()
+
+    async def ring(self) -> None:
+        """Signal `Due` to every machine whose alarm has come."""
+        now = self._clock.now()
+        for machine in await self._store.transact(lambda tx: tx.due(now, 1000)):
+            self._loop.post(machine, Due())
+
+    async def resume(self) -> None:
+        """Take up every failover that runs in the store and not in this process."""
+        for record in await self._store.transact(lambda tx: tx.failovers(running_only=True, limit=1000)):
+            if not self._runner.is_running(record.machine):
+                log.info("failover_resumed", failover=record.id, machine=record.machine)
+                self._runner.begin(record.machine)
+
+    async def pay_debts(self) -> None:
+        now = self._clock.now()
+        for debt in await self._store.transact(lambda tx: tx.due_debts(now, 50)):
+            await self._pay(debt)
+
+    async def _pay(self, debt: Debt) -> None:
+        try:
+            await self._settle(debt)
+        except NotYet as error:
+            await self._postpone(debt, error.delay, error.why)
+        except (Refused, Unknown, StepError) as error:
+            await self._postpone(debt, timedelta(seconds=_DEBT_ERROR_DELAY_S), str(error))
+        else:
+            paid_at = self._clock.now()
+            await self._store.transact(lambda tx: _paid(tx, debt, paid_at))
+            log.info("debt_paid", kind=debt.kind.value, instance=debt.instance, label=debt.label, machine=debt.machine)
+
+    async def _settle(self, debt: Debt) -> None:
+        match debt.kind:
+            case DebtKind.DESTROY_INSTANCE if debt.instance is not None:
+                await self._cloud.destroy(debt.instance)
+            case DebtKind.DESTROY_CLAIM if debt.label is not None and debt.claimed_at is not None:
+                await self._cloud.destroy(_claim_of(debt.label, debt.claimed_at))
+            case DebtKind.STOP_INSTANCE if debt.instance is not None:
+                await self._keep_stopped(debt.instance)
+            case DebtKind.START_INSTANCE if debt.instance is not None:
+                await self._cloud.start(debt.instance)
+            case _:
+                raise Refused("invalid_debt", f"debt {debt.id} of kind {debt.kind.value} names nothing to act on")
+
+    async def _keep_stopped(self, instance: InstanceId) -> None:
+        """A fenced host that was silent may return: it is stopped until it reads so, or until it is gone."""
+        shown = await self._cloud.show(instance)
+        if shown is None:
+            return
+        if shown.status is Status.EXITED and not shown.wants_running and not shown.is_interruptible:
+            return
+        await self._cloud.stop(instance)
+        raise NotYet("the old instance does not read as stopped yet", timedelta(seconds=30))
+
+    async def _postpone(self, debt: Debt, delay: timedelta, why: str) -> None:
+        due_at = self._clock.now() + delay
+        text = (
+            f"debt {debt.id} ({debt.kind.value} of machine {debt.machine}) is open after {debt.tries + 1} tries: {why}"
+        )
+
+        def work(tx: Tx) -> None:
+            tx.postpone_debt(debt.id, due_at, why)
+            if debt.tries + 1 >= _ALERT_AFTER_TRIES:
+                tx.raise_alert(f"debt-{debt.id}", text, self._clock.now())
+
+        await self._store.transact(work)
+
+    # -- orphans
+
+    async def find_orphans(self) -> None:
+        """Whatever bears our label and is explained by nothing, twice and past the listing's lag, becomes a debt."""
+        try:
+            listing = await self._cloud.list()
+        except StepError as error:
+            log.info("orphan_scan_skipped", because=str(error))
+            return
+        rows = tuple(listing.instances.values())
+        explained = await self._store.transact(self._explained)
+        ours = [row for row in rows if row.label is not None and row.label.startswith(f"{self._deployment}-")]
+        self.foreign = tuple(row for row in rows if row.label and _is_foreign(row.label, self._deployment))
+        now = self._clock.now()
+        lost = [row for row in ours if row.id not in explained[0] and row.label not in explained[1]]
+        self._suspects = {row.id: self._suspects.get(row.id, now) for row in lost}
+        ripe = [row for row in lost if now - self._suspects[row.id] >= timedelta(seconds=_ORPHAN_AGE_S)]
+        self.orphans = tuple(
+            Orphan(row.id, row.label or Label(""), row.price_per_hour, row.detail, self._suspects[row.id])
+            for row in lost
+        )
+        if ripe:
+            await self._owe(ripe, now)
+
+    def _explained(self, tx: Tx) -> tuple[set[InstanceId], set[Label]]:
+        """(instances, labels) that a primary, a debt or a running failover accounts for."""
+        instances = {machine.primary for machine in tx.machines() if machine.primary is not None}
+        labels: set[Label] = set()
+        for debt in tx.open_debts():
+            if debt.instance is not None:
+                instances.add(debt.instance)
+            if debt.label is not None:
+                labels.add(debt.label)
+        for record in tx.failovers(running_only=True, limit=1000):
+            for _, entry in tx.timeline(record.id):
+                label = entry.output.get("label")
+                if isinstance(label, str):
+                    labels.add(Label(label))
+        return instances, labels
+
+    async def _owe(self, rows: Sequence[Instance], now: datetime) -> None:
+        """Destroyed by label: only rentals that bear a label which this deployment minted."""
+        debts = [
+            Debt(
+                DebtKind.DESTROY_CLAIM,
+                _machine_of(row.label or ""),
+                None,
+                row.id,
+                row.label,
+                self._suspects[row.id],
+                "orphan: it bears our label and nothing explains it",
+                due_at=now,
+            )
+            for row in rows
+        ]
+        await self._store.transact(lambda tx: tx.add_debts(debts))
+        log.warning("orphans_found", instances=[row.id for row in rows])
+
+
+def _paid(tx: Tx, debt: Debt, at: datetime) -> None:
+    tx.pay_debt(debt.id, at)
+    tx.resolve_alert(f"debt-{debt.id}", at)
+
+
+def _machine_of(label: str) -> MachineId:
+    """The machine that a label of ours was minted for; 0 where it cannot be read any more."""
+    found = re.search(r"-m(\d+)-", label)
+    return MachineId(int(found.group(1))) if found else MachineId(0)
+
+
+def _is_foreign(label: str, deployment: str) -> bool:
+    return label.startswith("fo-") and not label.startswith(f"{deployment}-")
+
+
+def _claim_of(label: Label, claimed_at: datetime) -> Claim:
+    """A claim for its undoing: the label and its time are all that destroying needs."""
+    offer = Offer(OfferId(0), HostId(0), LandlordId(0), "", 1, 0.0, 0.0, None)
+    return Claim(label, offer, claimed_at, Workload())
