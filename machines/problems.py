@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Problem(Exception):
-    """One refusal, the same at every door. `extra` goes into the problem document (RFC 9457)."""
+    """One refusal, the same at every door. Not frozen: Python itself writes the traceback into an exception. `extra` goes into the problem document (RFC 9457)."""
 
     status: int
     code: str
