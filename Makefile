@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint lock kafka clean
+.PHONY: demo test lint lock kafka vast-cli clean
 
 # The runtime alone: enough for `make demo`.
 .venv/.runtime: requirements.lock pyproject.toml
@@ -36,6 +36,10 @@ lint: .venv/.dev
 # A local Apache Kafka (KRaft, one node) from Maven artifacts; needs Java 17+ and mvn.
 kafka: .venv/.dev
 	$(BIN)/python -m tests.servers.kafka $(KAFKA)
+
+# Vast's official command-line client against the simulated provider, in a virtual environment of its own.
+vast-cli: .venv/.dev
+	$(BIN)/python -m tests.vast_cli.check
 
 # Rewrites the hash-pinned locks from pyproject.toml; the locks name no index.
 lock: .venv/.lock-tool
