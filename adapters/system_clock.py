@@ -13,6 +13,10 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
+_FIXED_POINT = datetime(2026, 1, 1, tzinfo=UTC)
+"""Where scaled and real time of day agree: the same for every process, and after every restart."""
+
+
 class SystemClock:
     """The machine's clocks, run `speed` times faster.
 
@@ -22,11 +26,11 @@ class SystemClock:
 
     def __init__(self, speed: float = 1.0) -> None:
         self.speed = speed
-        self._origin_wall = datetime.now(UTC)
+        self._origin_wall = self.from_wall(datetime.now(UTC))
         self._origin = time.monotonic()
 
     def now(self) -> datetime:
-        """The time of day, aware, in UTC; at a speed other than 1 it runs ahead from the start of the process."""
+        """The time of day, aware, in UTC; at a speed other than 1 it runs ahead of the real one."""
         if self.speed == 1.0:
             return datetime.now(UTC)
         return self._origin_wall + timedelta(seconds=(time.monotonic() - self._origin) * self.speed)
@@ -39,6 +43,14 @@ class SystemClock:
         """How many scaled seconds pass in so many real seconds: for limits that must not shrink with the speed."""
         return seconds * self.speed
 
+    def from_wall(self, time: datetime) -> datetime:
+        """A time of day that somebody else stamped (a broker, a client), as this clock would have shown it."""
+        return time if self.speed == 1.0 else _FIXED_POINT + (time - _FIXED_POINT) * self.speed
+
+    def to_wall(self, time: datetime) -> datetime:
+        """The inverse of `from_wall`: what to ask somebody else for."""
+        return time if self.speed == 1.0 else _FIXED_POINT + (time - _FIXED_POINT) / self.speed
+
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(max(0.0, seconds) / self.speed)
 
@@ -47,8 +59,13 @@ class SystemClock:
         await asyncio.sleep(0)
 
     async def wait_for(self, awaitable: Awaitable[T], seconds: float) -> T:
-        """Raise TimeoutError after so many scaled seconds."""
-        return await asyncio.wait_for(awaitable, seconds / self.speed)
+        """Raise TimeoutError after so many scaled seconds.
+
+        Not `asyncio.wait_for`: before Python 3.12 it loses a cancellation that meets the awaitable's end, and a loop
+        around it then never stops.
+        """
+        async with asyncio.timeout(seconds / self.speed):
+            return await awaitable
 
 
 class SystemRandom:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -34,12 +34,15 @@ class CommandDoor:
         store: Store,
         announcer: Announcer,
         clock: Clock,
+        from_log: Callable[[datetime], datetime],
     ) -> None:
+        """`from_log` turns the log's time of day into the clock's."""
         self._consumer = event_log.consumer(group, topic)
         self._commands = commands
         self._store = store
         self._announcer = announcer
         self._clock = clock
+        self._from_log = from_log
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -77,7 +80,7 @@ class CommandDoor:
         except Undecodable as cause:
             await self._bury(record, cause)
             return
-        at = datetime.fromtimestamp(record.timestamp / 1000, UTC)
+        at = self._from_log(datetime.fromtimestamp(record.timestamp / 1000, UTC))
         if command.command_id is None:
             command = msgspec.structs.replace(command, command_id=_id_of(record))
         by = command.issued_by or codec.header(record.headers, "ce_source") or "kafka"

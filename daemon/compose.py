@@ -30,7 +30,7 @@ from daemon.api.server import ApiServer
 from daemon.api.services import Services
 from daemon.command_door import CommandDoor
 from daemon.commands import Commands
-from daemon.ingest import Ingest, IngestSettings
+from daemon.ingest import Ingest, IngestSettings, LogTime
 from daemon.loop import Loop
 from daemon.prober import Prober
 from daemon.publisher import Publisher, drain
@@ -223,7 +223,14 @@ async def compose(
     registry = Registry(store, loop, cloud, announcer, clock)
     commands = Commands(store, loop, registry, announcer, clock, random)
     door = CommandDoor(
-        prefix + topics.COMMANDS, f"{settings.topics.group}-commands", event_log, commands, store, announcer, clock
+        prefix + topics.COMMANDS,
+        f"{settings.topics.group}-commands",
+        event_log,
+        commands,
+        store,
+        announcer,
+        clock,
+        (lambda time: time) if settings.kafka is None else clock.from_wall,
     )
     app = create_app(
         Services(
@@ -285,6 +292,7 @@ def _ingest_settings(settings: Settings, clock: SystemClock) -> IngestSettings:
         group=settings.topics.group,
         tick_every_s=_tick_every_s(clock),
         blind_after_s=max(3.0, clock.real(1.0)),
+        log_time=LogTime() if settings.kafka is None else LogTime(settings.speed, clock.to_wall),
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 
 import structlog
@@ -55,6 +55,14 @@ class _Path:
 
 
 @dataclass(frozen=True, slots=True)
+class LogTime:
+    """How the log's own time of day relates to our clock: a broker's is never scaled, the embedded log's is."""
+
+    speed: float = 1.0
+    to_log: Callable[[datetime], datetime] = lambda time: time
+
+
+@dataclass(frozen=True, slots=True)
 class IngestSettings:
     topic: str
     partitions: int
@@ -63,6 +71,7 @@ class IngestSettings:
     scan_every_s: float = 0.1
     commit_every_s: float = 5.0
     blind_after_s: float = 3.0
+    log_time: LogTime = LogTime()
 
 
 class Ingest:
@@ -181,7 +190,7 @@ class Ingest:
             return
         machines = self._machines()
         back = 2 * max((self._policy.grace_s(machine.interval_s) for machine in machines), default=60.0)
-        since = self._clock.now() - timedelta(seconds=back)
+        since = self._settings.log_time.to_log(self._clock.now() - timedelta(seconds=back))
         for number in fresh:
             if number in self._paths:
                 await self._consumer.rewind(Partition(self._settings.topic, number), since)
@@ -195,10 +204,11 @@ class Ingest:
         """One batch of one partition, cut where log time runs on: a beat is stored at the time it was appended."""
         clock = self._detector.clock(partition)
         step = clock.limits.max_step_s / 2
+        scale = self._settings.log_time.speed / 1000
         chunk: list[Heartbeat] = []
-        chunk_from = records[0].timestamp / 1000
+        chunk_from = records[0].timestamp * scale
         for record in records:
-            appended = record.timestamp / 1000
+            appended = record.timestamp * scale
             if record.offset < clock.next_offset:
                 continue
             if appended - chunk_from > step and chunk:

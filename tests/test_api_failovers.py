@@ -57,25 +57,29 @@ def claim(number: int) -> Entry:
     return Entry("rent_candidate", Mark.CLAIMED, at(3), number, as_output(made))
 
 
+def a_race() -> tuple[Entry, ...]:
+    """A choice whose first answer was lost, then a race in which one of two candidates has dropped out."""
+    return (
+        Entry("choose_snapshot", Mark.STARTED, at(1)),
+        Entry("choose_snapshot", Mark.UNKNOWN, at(2), why="the answer was lost"),
+        Entry("choose_snapshot", Mark.STARTED, at(2)),
+        Entry("choose_snapshot", Mark.DONE, at(3), output={"id": "s1"}),
+        Entry("rent_candidate", Mark.STARTED, at(3)),
+        claim(0),
+        Entry("rent_candidate", Mark.RENTED, at(4), 0, {"instance": 1001}),
+        claim(1),
+        Entry("rent_candidate", Mark.DROPPED, at(5), 1, why="the offer is gone"),
+        Entry("rent_candidate", Mark.WAITING, at(5), why="1 of 2 candidates are coming up", until=at(10)),
+    )
+
+
 async def test_a_timeline_shows_every_second() -> None:
     async with stage() as s:
         await s.machine(setting=Setting.BOTH)
         waiting = await s.begin()
         await s.clock.advance(1)
         await s.lose("warm_pool_not_ready")
-        failover = await write(
-            s,
-            Entry("choose_snapshot", Mark.STARTED, at(1)),
-            Entry("choose_snapshot", Mark.UNKNOWN, at(2), why="the answer was lost"),
-            Entry("choose_snapshot", Mark.STARTED, at(2)),
-            Entry("choose_snapshot", Mark.DONE, at(3), output={"id": "s1"}),
-            Entry("rent_candidate", Mark.STARTED, at(3)),
-            claim(0),
-            Entry("rent_candidate", Mark.RENTED, at(4), 0, {"instance": 1001}),
-            claim(1),
-            Entry("rent_candidate", Mark.DROPPED, at(5), 1, why="the offer is gone"),
-            Entry("rent_candidate", Mark.WAITING, at(5), why="1 of 2 candidates are coming up", until=at(10)),
-        )
+        failover = await write(s, *a_race())
         told = (await s.http.get(f"{PATH}/{failover}")).json()
         FailoverTimeline.model_validate(told)
         assert (told["state"], told["trigger"], told["strategy_attempted"]) == ("running", "http", "both")

@@ -255,10 +255,8 @@ async def test_a_bad_query_is_400_with_its_field_and_begins_nothing(name: str, c
 async def test_a_flag_that_is_given_twice_is_400() -> None:
     async with stage() as s:
         await s.machine()
-        answer = await s.http.post(TEST + "?dry_run=true&dry_run=false", params=None)
-        assert answer.status_code == 400
         twice = [*QUERY.items(), ("dry_run", "true"), ("dry_run", "false")]
-        answer = await s.http.post(TEST, params=twice)
+        answer = await s.http.post(TEST, params=twice, headers={"Prefer": "respond-async"})
         assert (answer.status_code, answer.json()["field"]) == (400, "dry_run")
 
 

@@ -18,7 +18,7 @@ def create_app(services: Services) -> FastAPI:
     app = FastAPI(title="failoverd", version=services.version, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.services = services
     app.state.closing = asyncio.Event()
-    api = APIRouter(prefix=API_PREFIX, dependencies=[Depends(require_caller)])
+    api = APIRouter(prefix=API_PREFIX, dependencies=[Depends(require_caller), Depends(no_repetition)])
     for group in (failover, readiness, machines, failovers, heartbeats, control):
         api.include_router(group.router)
     app.include_router(api)

@@ -1,0 +1,32 @@
+"""The main job as a person runs it: hosts die, machines come back, and the provider's own books agree."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+
+def demo(*options: str) -> tuple[int, dict]:
+    """One whole demo as a process of its own: daemon, world, agents, real SSH."""
+    run = subprocess.run(
+        [sys.executable, "-m", "daemon.cli", "demo", "--json", *options], capture_output=True, text=True, timeout=170
+    )
+    assert run.stdout, run.stderr
+    return run.returncode, json.loads(run.stdout)
+
+
+@pytest.mark.parametrize("weather", ["calm", "hard"])
+def test_killed_machines_come_back_by_themselves(weather):
+    code, story = demo("--machines", "6", "--kill", "2", "--speed", "20", "--weather", weather, "--timeout", "150")
+    assert code == 0
+    assert story["ok"]
+    killed = [machine for machine in story["machines"] if machine["killed"]]
+    assert len(killed) == 2
+    for machine in killed:
+        assert machine["strategy"] == "cpu_standby"
+        assert machine["new_instance"] != machine["old_instance"]
+        assert machine["fence_grade"] in ("stopped", "severed", "destroyed")
+        assert [step["name"] for step in machine["steps"]][-1] == "hand_over"
+    untouched = [machine for machine in story["machines"] if not machine["killed"]]
+    assert all(machine["failover_id"] is None and machine["state"] == "healthy" for machine in untouched)
