@@ -175,6 +175,7 @@ class Commands:
         while True:
             record = await self._store.transact(lambda tx: tx.failover(failover))
             if record is None or record.ended_at is not None:
+                self._loop.forget_ended(failover)
                 return record
             left = self._clock.real(1.0) if deadline is None else deadline - self._clock.monotonic()
             if left <= 0:
@@ -192,6 +193,14 @@ class Commands:
                 409, "no_failover", f"no failover of machine {machine.id} is running", "there is nothing to cancel"
             )
         failover = machine.failover.id
+        wanted = asked.command.arguments.get("failover_id")
+        if wanted is not None and wanted != failover:
+            raise Problem(
+                409,
+                "no_failover",
+                f"failover {wanted} of machine {machine.id} has ended; {failover} is running now",
+                f"cancel {failover} by its own id, if that is what you mean",
+            )
         await self._store.transact(lambda tx: tx.insert_command(_row(asked, failover)))
         await self._loop.apply(machine.id, CancelAsked(failover))
         return Accepted(asked.command.command_id or "", failover, None, 202)

@@ -22,6 +22,7 @@ from events import topics
 from machines.model import InstanceId, MachineId
 
 INTERVAL_S = 10.0
+STOP_WITHIN_REAL_S = 10.0
 WORK_FILES = 3
 WORK_BYTES = 64 * 1024
 NAMES = (
@@ -178,6 +179,8 @@ async def _running(daemon: Daemon) -> AsyncIterator[asyncio.Task[None]]:
     finally:
         waiting.cancel()
         task.cancel()
-        await asyncio.wait({task})
-        if not task.cancelled() and task.exception() is not None:
-            raise task.exception()  # type: ignore[misc]
+        await asyncio.wait({task}, timeout=STOP_WITHIN_REAL_S)
+        if not task.done():
+            raise RuntimeError(f"the daemon did not stop within {STOP_WITHIN_REAL_S:g} s")
+        if not task.cancelled():
+            task.result()

@@ -107,6 +107,10 @@ class Loop:
         """Set when the failover has ended in this process; a waiter also polls the row."""
         return self._ended.setdefault(failover, asyncio.Event())
 
+    def forget_ended(self, failover: FailoverId) -> None:
+        """Nobody needs the event of a failover that was seen to have ended."""
+        self._ended.pop(failover, None)
+
     # -- the sink of the ingest
 
     def post(self, machine_id: MachineId, signal: Signal) -> None:
@@ -201,7 +205,7 @@ class Loop:
                     self._begin(machine.id)
                 case EndFailover(running):
                     self.ended(running.id).set()
-                    del self._ended[running.id]
+                    self.forget_ended(running.id)
                 case Notify():
                     pass
 
