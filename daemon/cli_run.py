@@ -25,11 +25,18 @@ def run_daemon(config: Path | None, http_port: int | None, log_format: str | Non
         settings = load(config, log_format=log_format)
         if http_port is not None:
             settings = settings.model_copy(update={"http": settings.http.model_copy(update={"port": http_port})})
+        _check_key(settings)
         logs.configure(settings.log_format, settings.log_level)
         return asyncio.run(_serve(settings))
     except SettingsError as error:
         print(f"error[invalid_settings] {error}", file=sys.stderr)
         return USAGE
+
+
+def _check_key(settings: Settings) -> None:
+    """Without a key every question to the provider fails, and a daemon that only looks alive protects nobody."""
+    if not settings.vast.api_key.get_secret_value().strip():
+        raise SettingsError("vast.api_key: is empty; remedy: set FAILOVERD_VAST__API_KEY (`failoverd sim` takes any)")
 
 
 async def _serve(settings: Settings) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 import sys
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -44,13 +45,11 @@ def serve_world(options: SimOptions) -> int:
     try:
         port = _port(options.listen)
         _check_agents(options)
-        asyncio.run(_serve(options, port))
+        _check_port(options.listen, port)
     except InvalidOptions as error:
         print(f"error[invalid_options] {error}", file=sys.stderr)
         return USAGE
-    except (OSError, SystemExit) as error:  # uvicorn's way of saying that it cannot bind
-        print(f"error[cannot_listen] {options.listen}: {error}; remedy: another --listen", file=sys.stderr)
-        return USAGE
+    asyncio.run(_serve(options, port))
     return 0
 
 
@@ -59,6 +58,14 @@ def _port(listen: str) -> int:
     if host not in LOOPBACK_NAMES or not port.isdigit() or int(port) > 65535:
         raise InvalidOptions(f"--listen {listen!r}: a world listens on loopback only; give 127.0.0.1:PORT")
     return int(port)
+
+
+def _check_port(listen: str, port: int) -> None:
+    """Before anything is made: the server itself would end the process with a number for an explanation."""
+    try:
+        socket.create_server((LOOPBACK_NAMES[0], port)).close()
+    except OSError as error:
+        raise InvalidOptions(f"--listen {listen}: {error.strerror}; remedy: another port, or 0 for any") from error
 
 
 def _check_agents(options: SimOptions) -> None:

@@ -100,6 +100,7 @@ class Ingest:
         self._machines: Callable[[], Sequence[Machine]] = tuple
         self._fresh: list[int] = []
         self._last_loop = clock.monotonic()
+        self._owned_at = clock.monotonic()
         self._blind_now: str | None = None
         self._processed: dict[Partition, int] = {}
 
@@ -303,10 +304,19 @@ class Ingest:
 
     def _judge_paths(self) -> None:
         faults = {number: fault for number in self._paths if (fault := self._path_fault(number))}
-        because = next(iter(faults.values()), None) or self._mass_silence()
+        because = self._unowned() or next(iter(faults.values()), None) or self._mass_silence()
         if (because is None) != (self._blind_now is None):
             self._sink.blindness(tuple(faults), because)
         self._blind_now = because
+
+    def _unowned(self) -> str | None:
+        """A client that lost its broker loses its partitions too: without any, nothing is heard at all."""
+        now = self._clock.monotonic()
+        if self._paths:
+            self._owned_at = now
+        if now - self._owned_at > self._settings.blind_after_s:
+            return "no partition is assigned to us"
+        return self._blind_now if not self._paths else None
 
     def _path_fault(self, partition: int) -> str | None:
         """Why nothing that is missing on this partition means anything now."""

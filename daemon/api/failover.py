@@ -42,6 +42,8 @@ class ExecuteBody(StrictBody):
     ssh_port: Annotated[int, Field(ge=1, le=65535)]
     workspace_path: Annotated[str, Field(pattern=r"^/[^\x00]*$", max_length=1024)] = "/workspace"
     force_strategy: Forced | None = None
+    reason: Annotated[str, Field(min_length=1, max_length=500)] | None = None
+    """Ours: why, for those who read the record."""
 
 
 class TestQuery(StrictQuery):
@@ -78,6 +80,7 @@ async def execute(
         command_id=key,
         gpu_instance_id=body.gpu_instance_id,
         strategy=body.force_strategy,
+        reason=body.reason,
         arguments={"ssh_host": body.ssh_host, "ssh_port": body.ssh_port, "workspace_path": body.workspace_path},
     )
     return await _carry_out(services, request, command, caller, prefer)
