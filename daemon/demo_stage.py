@@ -23,6 +23,9 @@ from machines.model import InstanceId, MachineId
 
 INTERVAL_S = 10.0
 STOP_WITHIN_REAL_S = 10.0
+FEWEST_HOSTS = 420
+"""A market deep enough for hard weather, in which one offer in six becomes a usable instance."""
+GPUS = ("RTX 4090", "RTX 3090", "RTX 5090")
 WORK_FILES = 3
 WORK_BYTES = 64 * 1024
 NAMES = (
@@ -79,6 +82,7 @@ class Stage:
             body = {
                 "count": 1,
                 "first": number,
+                "gpu_name": GPUS[number % len(GPUS)],
                 "label": name_of(number),
                 "env": {"FAILOVERD_MACHINE_ID": "{n}"},
                 "onstart": f"failoverd agent --machine-id {{n}} --interval {INTERVAL_S:g} --url {self.api_url} --detach",
@@ -148,7 +152,7 @@ async def stage(
         weather=cast(WeatherName, weather),
         volume_sharing=cast(VolumeSharing, volume_sharing),
         folder=folder / "world",
-        world=WorldSettings(hosts=max(32, 3 * machines)),
+        world=WorldSettings(hosts=max(FEWEST_HOSTS, 4 * machines)),
     )
     world = SimServer(sim, clock, starter)
     settings = Settings(state_dir=folder / "daemon", http=Http(port=0), vast=Vast(url="http://world"), speed=speed)

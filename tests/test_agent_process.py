@@ -174,7 +174,8 @@ def test_it_waits_for_a_daemon_that_is_away_and_comes_back_on_the_same_address(t
                 await child.status(lost + 3)
             code, log = await child.end()
         assert code == 0, log
-        assert log.count("beats_failing") == 3
+        # Three outages, each told when it begins and again only where its cause changes: cut off first, then refused.
+        assert 3 <= log.count("beats_failing") <= 6
         assert log.count("beats_well_again") == 2
 
     play(story())
