@@ -56,6 +56,10 @@ class Accepted:
     http_status: int
 
 
+class _TakenBefore(Exception):
+    """Another request under the same id was faster."""
+
+
 class Commands:
     """Validates, admits, binds and answers."""
 
@@ -138,6 +142,9 @@ class Commands:
         def also(tx: Tx, admission: Admission, machine: Machine | None) -> None:
             bound.clear()
             assert machine is not None
+            twin = tx.command(asked.command.command_id or "")
+            if twin is not None:
+                raise _TakenBefore  # It came through twice at once; whatever this transaction did is rolled back.
             match admission:
                 case Granted():
                     assert machine.failover is not None
@@ -151,7 +158,12 @@ class Commands:
                     assert_never(admission)
             tx.insert_command(_row(asked, bound[0]))
 
-        admission = await self._loop.request_admission(machine_id, request, also)
+        try:
+            admission = await self._loop.request_admission(machine_id, request, also)
+        except _TakenBefore:
+            known = await self._known(asked)
+            assert known is not None
+            return known
         if admission is None:
             raise unknown_machine(machine_id)
         log.info(

@@ -15,6 +15,9 @@ from daemon.demo_watch import Look
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+MOST_TIMELINES = 4
+"""Whole timelines in the summary; each further failover has its headline."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -143,16 +146,17 @@ def _costs(
 
 
 def report_screen(found: Mapping[str, Any], look: Look) -> RenderableType:
-    """The result on a terminal: each failover's timeline, then the checks."""
+    """The result on a terminal: the failovers, then the checks."""
     from rich.console import Group
     from rich.text import Text
 
     speed = found["durations"]["speed"]
     parts: list[RenderableType] = [Text("")]
-    for row in found["machines"]:
-        if row["failover_id"] is None:
-            continue
-        parts += [_headline(row, speed), screens.timeline_screen(look.failovers[row["failover_id"]]), Text("")]
+    moved = [row for row in found["machines"] if row["failover_id"] is not None]
+    for place, row in enumerate(moved):
+        parts.append(_headline(row, speed))
+        if place < MOST_TIMELINES:
+            parts += [screens.timeline_screen(look.failovers[row["failover_id"]]), Text("")]
     parts += [_check_line(check) for check in found["checks"]]
     return Group(*parts, Text(_total(found)), _verdict(found))
 
