@@ -209,13 +209,13 @@ def step_line(step: Mapping[str, Any], attempt: Mapping[str, Any], began: dateti
     until = ended or end
     at = (started - began).total_seconds()
     clock = f"{int(at) // 60:02d}:{int(at) % 60:02d}"
-    style = style_of(status)
+    style, said = style_of(status), remark(step, attempt)
     line = Text.assemble(
         f"  {step['name']:<16} {clock} ▏",
         (bar((began, end), started, until), style),
         f"▕ {(until - started).total_seconds():6.1f}s  ",
-        ("" if status == "done" else f"{status}: ", style),
-        remark(step, attempt),
+        ("" if status == "done" else f"{status}: " if said else status, style),
+        said,
     )
     line.no_wrap, line.overflow = True, "ellipsis"
     return line

@@ -1,0 +1,364 @@
+"""The client behind the commands: where it knocks, with which token, and what becomes of every refusal."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from daemon import screens
+from daemon.cli_app import explain
+from daemon.cli_failover import FailoverOptions, fail_over
+from daemon.cli_show import find_failover, show_failover, show_status
+from daemon.client import DEFAULT_URL, ApiClient, ClientError, Door, door
+
+MACHINE: dict[str, Any] = {
+    "id": 2,
+    "name": "bravo",
+    "state": "detecting",
+    "because": "silence outlasted the grace period",
+    "since": "2026-11-23T12:00:00+00:00",
+    "since_seconds": 71.5,
+    "gpu_instance_id": 7002,
+    "gpu_name": "RTX 4090",
+    "num_gpus": 1,
+    "ssh_host": "127.0.0.1",
+    "ssh_port": 40001,
+    "workspace_path": "/workspace",
+    "price_per_hour": 0.41,
+    "fence": 1,
+    "failover_id": None,
+    "last_failover_id": "fo_abc",
+}
+
+
+def failover(state: str = "succeeded", **more: Any) -> dict[str, Any]:
+    """As GET /failovers/{id} shows one."""
+    step = {
+        "name": "fence_primary",
+        "status": "done",
+        "started_at": "2026-11-23T12:00:01+00:00",
+        "ended_at": "2026-11-23T12:00:03+00:00",
+        "seconds": 2.0,
+        "tries": 1,
+        "waits": 0,
+        "error": None,
+        "output": {"grade": "severed", "proof": "the provider says offline, and our stop was accepted " * 3},
+        "errors": [],
+        "undo": None,
+    }
+    waiting = {
+        **step,
+        "name": "rent_candidate",
+        "status": "waiting",
+        "ended_at": None,
+        "output": None,
+        "error": "2 of 2",
+    }
+    pending = {**step, "name": "restore", "status": "pending", "started_at": None, "ended_at": None, "output": None}
+    attempt = {
+        "number": 1,
+        "strategy": "cpu_standby",
+        "status": "running",
+        "code": None,
+        "why": None,
+        "steps": [step, waiting, pending],
+        "candidates": [],
+    }
+    return {
+        "failover_id": "fo_abc",
+        "machine_id": 2,
+        "state": state,
+        "trigger": "heartbeat_lost",
+        "because": "silent, and the provider says its host is offline",
+        "started_at": "2026-11-23T12:00:00+00:00",
+        "ended_at": None if state == "running" else "2026-11-23T12:02:00+00:00",
+        "evidence": [{"source": "ssh", "word": "dead", "detail": "refused"}],
+        "old_gpu_instance_id": 7002,
+        "new_gpu_instance_id": None if state == "running" else 7010,
+        "fence": 1,
+        "fence_grade": "severed",
+        "data_age_seconds": 41.0,
+        "price_per_hour": 0.36,
+        "error": "boot_timeout" if state == "failed" else None,
+        "error_detail": "nothing came up" if state == "failed" else None,
+        "attempts": [attempt],
+        **more,
+    }
+
+
+Answer = tuple[int, Any]
+
+
+def api(answers: dict[str, Answer], seen: list[httpx.Request] | None = None, token: str | None = "t") -> ApiClient:
+    """A client whose daemon gives these answers, by method and path under /api/v1."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if seen is not None:
+            seen.append(request)
+        status, body = answers[f"{request.method} {request.url.path.removeprefix('/api/v1')}"]
+        return httpx.Response(status, json=body)
+
+    return ApiClient(Door("http://daemon", token), httpx.MockTransport(answer))
+
+
+def problem(status: int, code: str, **more: Any) -> Answer:
+    return status, {"status": status, "code": code, "detail": f"{code} it is", "remedy": "mend it", **more}
+
+
+def options(**more: Any) -> FailoverOptions:
+    fields: dict[str, Any] = {
+        "machine": "2",
+        "strategy": None,
+        "dry_run": False,
+        "wait": True,
+        "timeout_s": None,
+        "reason": None,
+        "yes": True,
+        "as_json": False,
+    }
+    return FailoverOptions(**{**fields, **more})
+
+
+# -- where and with what
+
+
+def test_a_flag_goes_before_the_environment_and_that_before_the_file(tmp_path: Path) -> None:
+    named = tmp_path / "token"
+    named.write_text("from-the-flag\n")
+    env = {"FAILOVERD_TOKEN": "from-the-environment", "FAILOVERD_API_URL": "http://there:1/"}
+    assert door("http://here:2", named, env).token == "from-the-flag"
+    assert door("http://here:2", named, env).url == "http://here:2"
+    assert door(None, None, env) == Door("http://there:1", "from-the-environment", "FAILOVERD_TOKEN")
+
+
+def test_the_token_is_read_from_the_working_directory_where_nothing_else_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert door(None, None, {}) == Door(DEFAULT_URL, None)
+    (tmp_path / "var/failoverd").mkdir(parents=True)
+    (tmp_path / "var/failoverd/token").write_text("made-at-first-start\n")
+    assert door(None, None, {}).token == "made-at-first-start"
+
+
+def test_the_token_is_sent_as_a_bearer_and_never_shown() -> None:
+    seen: list[httpx.Request] = []
+    with api({"GET /machines": (200, {"machines": [], "next_cursor": None})}, seen, token="hush") as client:
+        client.machines()
+    assert seen[0].headers["authorization"] == "Bearer hush"
+    assert "hush" not in repr(Door("http://daemon", "hush"))
+
+
+# -- refusals
+
+
+@pytest.mark.parametrize(
+    ("status", "exit_code"), [(400, 2), (401, 7), (403, 7), (404, 4), (409, 5), (422, 2), (500, 1), (503, 5)]
+)
+def test_every_refusal_has_its_exit_code_its_detail_and_its_remedy(status: int, exit_code: int) -> None:
+    with api({"GET /machines/2": problem(status, "so")}) as client, pytest.raises(ClientError) as refused:
+        client.machine("2")
+    assert refused.value.exit_code == exit_code
+    assert "error[so] so it is" in explain(refused.value)
+    assert "mend it" in explain(refused.value)
+
+
+def test_an_answer_that_is_no_problem_document_is_told_as_it_is() -> None:
+    transport = httpx.MockTransport(lambda request: httpx.Response(502, text="<html>"))
+    with ApiClient(Door("http://daemon", None), transport) as client, pytest.raises(ClientError) as refused:
+        client.machine("2")
+    assert (refused.value.exit_code, refused.value.code) == (5, "http_502")
+
+
+def test_a_refused_token_says_where_it_came_from() -> None:
+    with api({"GET /machines/2": problem(401, "unauthorized")}) as client, pytest.raises(ClientError) as refused:
+        client.machine("2")
+    assert "token came from nowhere" in refused.value.remedy
+
+
+@pytest.mark.parametrize(("names", "exit_code"), [([], 4), (["bravo", "bravo"], 2)])
+def test_a_name_must_mean_one_machine(names: list[str], exit_code: int) -> None:
+    rows = [{**MACHINE, "id": number, "name": name} for number, name in enumerate(names)]
+    with (
+        api({"GET /machines": (200, {"machines": rows, "next_cursor": None})}) as client,
+        pytest.raises(ClientError) as refused,
+    ):
+        client.machine("bravo")
+    assert refused.value.exit_code == exit_code
+
+
+def test_machines_are_read_page_by_page() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        after = request.url.params.get("cursor")
+        row = {**MACHINE, "id": 1 if after is None else 2}
+        return httpx.Response(200, json={"machines": [row], "next_cursor": "1" if after is None else None})
+
+    with ApiClient(Door("http://daemon", None), httpx.MockTransport(answer)) as client:
+        assert [row["id"] for row in client.machines()] == [1, 2]
+
+
+# -- status and show
+
+
+def test_status_shows_the_reason_of_a_machine_that_is_not_well(capsys: pytest.CaptureFixture[str]) -> None:
+    answers = {
+        "GET /machines": (200, {"machines": [MACHINE], "next_cursor": None}),
+        "GET /failovers": (200, {"failovers": [failover()], "next_cursor": None}),
+    }
+    with api(answers) as client:
+        show_status(client, as_json=False, watch=False)
+        shown = capsys.readouterr().out
+        show_status(client, as_json=True, watch=False)
+    assert "bravo: detecting: silence outlasted the grace period" in shown
+    assert "fo_abc succeeded 2m00s" in shown
+    assert "1 machine · 1 not well" in shown
+    [row] = json.loads(capsys.readouterr().out)["machines"]
+    assert row["last_failover"]["failover_id"] == "fo_abc"
+
+
+@pytest.mark.parametrize("what", ["fo_abc", "2", "bravo", "last"])
+def test_show_finds_the_failover_that_is_meant(what: str, capsys: pytest.CaptureFixture[str]) -> None:
+    answers = {
+        "GET /machines": (200, {"machines": [MACHINE], "next_cursor": None}),
+        "GET /machines/2": (200, MACHINE),
+        "GET /failovers": (200, {"failovers": [failover()], "next_cursor": None}),
+        "GET /failovers/fo_abc": (200, failover()),
+    }
+    with api(answers) as client:
+        assert find_failover(client, what) == "fo_abc"
+        show_failover(client, what, as_json=False, follow=True)
+    assert "fo_abc  machine 2  heartbeat_lost  SUCCEEDED  2m00s" in capsys.readouterr().out
+
+
+def test_a_machine_that_was_never_failed_over_is_4() -> None:
+    with (
+        api({"GET /machines/2": (200, {**MACHINE, "last_failover_id": None})}) as client,
+        pytest.raises(ClientError) as refused,
+    ):
+        find_failover(client, "2")
+    assert refused.value.exit_code == 4
+
+
+def test_a_timeline_fits_into_eighty_columns_and_needs_no_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    paper = io.StringIO()
+    screens.console(paper).print(screens.timeline_screen(failover("running")))
+    lines = paper.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "\x1b" not in paper.getvalue()
+    fence = next(line for line in lines if "fence_primary" in line)
+    assert "00:01" in fence
+    assert "2.0s" in fence
+    assert "█" in fence
+    assert any("rent_candidate" in line and "waiting: 2 of 2" in line for line in lines)
+    assert any("restore" in line and "pending" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(None, ""), (0.4, "0s"), (59.4, "59s"), (130, "2m10s"), (7500, "2h05m"), (200000, "2d")]
+)
+def test_spans_are_short(seconds: float | None, text: str) -> None:
+    assert screens.span(seconds) == text
+
+
+# -- failover
+
+
+def following(state: str, **more: Any) -> dict[str, Answer]:
+    return {
+        "GET /machines/2": (200, MACHINE),
+        "POST /failover/execute": (202, {"failover_id": "fo_abc", "machine_id": 2, "state": "running"}),
+        "GET /failovers/fo_abc": (200, failover(state, **more)),
+    }
+
+
+@pytest.mark.parametrize(("state", "exit_code"), [("succeeded", 0), ("failed", 6)])
+def test_a_failover_is_triggered_without_waiting_and_followed_to_its_end(state: str, exit_code: int) -> None:
+    seen: list[httpx.Request] = []
+    with api(following(state), seen) as client:
+        assert fail_over(client, options(strategy="cpu_standby", reason="a drill")) == exit_code
+    asked = next(request for request in seen if request.method == "POST")
+    assert asked.headers["prefer"] == "respond-async"
+    assert json.loads(asked.content) == {
+        "machine_id": 2,
+        "gpu_instance_id": 7002,
+        "ssh_host": "127.0.0.1",
+        "ssh_port": 40001,
+        "workspace_path": "/workspace",
+        "force_strategy": "cpu_standby",
+        "reason": "a drill",
+    }
+
+
+def test_a_failover_that_outlasts_the_watcher_is_3_and_never_called_failed(capsys: pytest.CaptureFixture[str]) -> None:
+    with api(following("running")) as client:
+        assert fail_over(client, options(timeout_s=0.0)) == 3
+    told = capsys.readouterr()
+    assert "fo_abc is still running" in told.err
+    assert "failed" not in told.out + told.err
+
+
+def test_no_wait_prints_the_id_and_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    with api(following("running")) as client:
+        assert fail_over(client, options(wait=False)) == 0
+    assert "fo_abc was accepted" in capsys.readouterr().out
+
+
+def test_a_second_failover_is_5_and_the_remedy_is_to_follow_the_first() -> None:
+    answers = {
+        "GET /machines/2": (200, MACHINE),
+        "POST /failover/execute": problem(409, "failover_in_progress", failover_id="fo_abc"),
+    }
+    with api(answers) as client, pytest.raises(ClientError) as refused:
+        fail_over(client, options())
+    assert refused.value.exit_code == 5
+    assert "failoverd show fo_abc" in refused.value.remedy
+
+
+def test_a_disabled_strategy_is_5() -> None:
+    body = {"success": False, "failover_id": "fo_refused_1", "error": "protection_disabled", "error_detail": "so"}
+    with api({"GET /machines/2": (200, MACHINE), "POST /failover/execute": (200, body)}) as client:
+        assert fail_over(client, options()) == 5
+
+
+def test_a_script_must_say_yes() -> None:
+    with api({"GET /machines/2": (200, MACHINE)}) as client, pytest.raises(ClientError) as refused:
+        fail_over(client, options(yes=False))
+    assert refused.value.exit_code == 2
+    assert "--yes" in refused.value.remedy
+
+
+def test_a_machine_without_an_instance_is_5_before_anything_is_asked() -> None:
+    with (
+        api({"GET /machines/2": (200, {**MACHINE, "gpu_instance_id": None})}) as client,
+        pytest.raises(ClientError) as refused,
+    ):
+        fail_over(client, options())
+    assert (refused.value.exit_code, refused.value.code) == (5, "no_primary")
+
+
+@pytest.mark.parametrize(("would_succeed", "exit_code"), [(True, 0), (False, 5)])
+def test_a_dry_run_prints_the_plan_and_asks_nobody(
+    would_succeed: bool, exit_code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer = {
+        "would_succeed": would_succeed,
+        "reason": None if would_succeed else "no verified snapshot",
+        "code": None if would_succeed else "no_snapshot",
+        "plan": {
+            "steps": [{"strategy": "cpu_standby", "steps": ["fence_primary", "restore"]}],
+            "offers": [{"offer_id": 1, "gpu_name": "RTX 4090", "price_per_hour": 0.4, "geolocation": "SE"}],
+            "snapshot_age_seconds": 90.0 if would_succeed else None,
+        },
+    }
+    with api({"GET /machines/2": (200, MACHINE), "POST /failover/test/2": (200, answer)}) as client:
+        assert fail_over(client, options(dry_run=True, yes=False)) == exit_code
+    told = capsys.readouterr()
+    assert "Nothing was touched" in told.out
+    assert "fence_primary → restore" in told.out
+    assert would_succeed or "error[no_snapshot]" in told.err
