@@ -32,6 +32,7 @@ log = structlog.get_logger(__name__)
 
 _DEFAULT_LIFE = timedelta(minutes=5)
 KINDS = ("failover", "drill", "cancel", "retry", "pause", "resume", "register_machine", "remove_machine", "set_policy")
+_ABOUT_FAILOVERS = ("failover", "drill", "cancel", "retry")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ class Commands:
         row = await self._store.transact(lambda tx: tx.command(command_id))
         if row is None:
             return None
-        if row.fingerprint != fingerprint(asked.command):
+        if row.fingerprint != fingerprint(asked.command) or _is_other_body(row, asked):
             raise Problem(
                 422,
                 "idempotency_key_reused",
@@ -299,15 +300,22 @@ class Commands:
 
 
 def fingerprint(command: Command) -> str:
-    """What makes two commands under one id the same: (command, machine, strategy, instance, arguments)."""
-    resolved = (
-        command.command,
-        command.machine_id,
-        command.strategy,
-        command.gpu_instance_id,
-        sorted(command.arguments.items(), key=lambda item: item[0]),
-    )
+    """What makes two commands under one id the same, whichever doors they came through: (command, machine, strategy).
+
+    A pause, a registration or a policy is what its arguments say, so those count there too.
+    """
+    resolved: tuple[object, ...] = (command.command, command.machine_id, command.strategy)
+    if command.command not in _ABOUT_FAILOVERS:
+        resolved += (command.gpu_instance_id, sorted(command.arguments.items(), key=lambda item: item[0]))
     return hashlib.sha256(msgspec.json.encode(resolved)).hexdigest()
+
+
+def _is_other_body(row: CommandRow, asked: Asked) -> bool:
+    """One HTTP client under one key sends one body; between doors only the resolved command is compared."""
+    if not (row.door == asked.door == "http"):
+        return False
+    body = msgspec.to_builtins(asked.command)
+    return any(row.body.get(name) != body.get(name) for name in ("gpu_instance_id", "arguments"))
 
 
 def _request(asked: Asked) -> FailoverRequest:
@@ -320,7 +328,15 @@ def _request(asked: Asked) -> FailoverRequest:
         command.command_id,
         asked.asked_by,
         command.reason or f"asked for by {asked.asked_by} over {asked.door}",
+        _workspace_path(command),
     )
+
+
+def _workspace_path(command: Command) -> str | None:
+    path = command.arguments.get("workspace_path")
+    if path is None or (isinstance(path, str) and path.startswith("/") and "\0" not in path and len(path) <= 1024):
+        return path
+    raise invalid("arguments.workspace_path", path, "an absolute path, such as /workspace")
 
 
 def setting_named(name: str | None, field_name: str) -> Setting | None:

@@ -30,6 +30,7 @@ from daemon.api.server import ApiServer
 from daemon.api.services import Services
 from daemon.command_door import CommandDoor
 from daemon.commands import Commands
+from daemon.health import Vitals
 from daemon.ingest import Ingest, IngestSettings, LogTime
 from daemon.loop import Loop
 from daemon.prober import Prober
@@ -232,6 +233,7 @@ async def compose(
         clock,
         (lambda time: time) if settings.kafka is None else clock.from_wall,
     )
+    publisher = Publisher(store, event_log, clock)
     app = create_app(
         Services(
             store=store,
@@ -245,7 +247,7 @@ async def compose(
             token=token,
             policy=policy,
             version=metadata.version("failoverd"),
-            health=lambda: {"log": "kafka" if settings.kafka else "embedded"},
+            health=Vitals(loop, ingest, publisher, readiness, clock, "kafka" if settings.kafka else "embedded"),
         )
     )
     return Daemon(
@@ -264,7 +266,7 @@ async def compose(
         registry=registry,
         commands=commands,
         door=door,
-        publisher=Publisher(store, event_log, clock),
+        publisher=publisher,
         schedule=Schedule(clock),
         api=ApiServer(app, settings.http.host, settings.http.port, clock),
         specs=topics.specs(prefix, settings.topics.partitions),

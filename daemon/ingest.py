@@ -113,6 +113,11 @@ class Ingest:
     def heard(self, instance: InstanceId) -> Beat | None:
         return self._beats.get(instance)
 
+    @property
+    def blindness(self) -> str | None:
+        """Why this replica trusts no silence at all now; None where it sees."""
+        return self._blind_now
+
     def is_blind(self, machine: Machine) -> str | None:
         """Why this machine's silence cannot be judged now."""
         partition = self._partition_for(machine)

@@ -79,6 +79,7 @@ class Loop:
         self._recorder = Recorder(announcer)
         self._queue: asyncio.Queue[tuple[MachineId, Signal] | Callable[[], object]] = asyncio.Queue()
         self._busy = False
+        self._busy_since: float | None = None
         self._ingest: Ingest | None = None
         self._probe: Callable[[MachineId], None] = lambda machine: None
         self._begin: Callable[[MachineId], None] = lambda machine: None
@@ -137,11 +138,15 @@ class Loop:
 
     # -- the loop
 
+    def busy_s(self) -> float:
+        """How long the loop has been at one signal, in scaled seconds; 0 where it waits for the next."""
+        return 0.0 if self._busy_since is None else self._clock.monotonic() - self._busy_since
+
     async def run(self) -> None:
         """Until cancelled."""
         while True:
             item = await self._queue.get()
-            self._busy = True
+            self._busy, self._busy_since = True, self._clock.monotonic()
             try:
                 if isinstance(item, tuple):
                     await self.apply(*item)
@@ -154,7 +159,7 @@ class Loop:
                 await self._clock.sleep(self._clock.real(1.0))
                 self._queue.put_nowait(item)
             finally:
-                self._busy = False
+                self._busy, self._busy_since = False, None
 
     async def apply(self, machine_id: MachineId, signal: Signal) -> Saved | None:
         """Decide and save in one transaction, then act. None for an unknown machine. Raise StoreUnavailable."""

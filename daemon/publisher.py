@@ -26,6 +26,8 @@ class Publisher:
         self._log = event_log
         self._clock = clock
         self._is_down = False
+        self.problem: str | None = None
+        """Why nothing can be published now."""
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -63,7 +65,7 @@ class Publisher:
             log.warning("log_unavailable", error=why, effect="announcements wait in the outbox")
         if self._is_down and not is_down:
             log.info("log_available_again")
-        self._is_down = is_down
+        self._is_down, self.problem = is_down, why if is_down else None
 
 
 async def drain(publisher: Publisher, clock: Clock, seconds: float) -> None:

@@ -35,6 +35,8 @@ class ReadinessPoll:
         self._clock = clock
         self._findings: dict[MachineId, Findings] = {}
         self._missing: dict[InstanceId, int] = {}
+        self.problem: str | None = None
+        """What the provider's last listing failed with."""
 
     async def poll(self) -> None:
         """One listing for all, then each machine's newest snapshot."""
@@ -109,9 +111,10 @@ class ReadinessPoll:
 
     async def _listing(self) -> tuple[Listing | None, str | None]:
         try:
-            return await self._cloud.list(max_age_s=5.0), None
+            listing, self.problem = await self._cloud.list(max_age_s=5.0), None
         except StepError as error:
-            return None, str(error)
+            listing, self.problem = None, str(error)
+        return listing, self.problem
 
     def _notice_the_gone(self, listing: Listing) -> None:
         """A beating machine whose rental a complete listing lacks, twice: stale beats may still arrive (S4 d)."""

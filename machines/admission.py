@@ -28,6 +28,8 @@ class FailoverRequest:
     command_id: str | None = None
     asked_by: str = "failoverd"
     why: str = ""
+    workspace_path: str | None = None
+    """Where the work lies, where whoever asks says so; None is the machine's own."""
 
     @property
     def is_automatic(self) -> bool:

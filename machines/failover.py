@@ -347,7 +347,8 @@ def _on_admitted(machine: Machine, signal: Admitted, now: datetime) -> Decision:
     running = Running(
         signal.failover, granted.request.reason, rungs, 0, now, machine.fence + 1, primary_was_alive=alive
     )
-    admitted = replace(machine, fence=running.fence, failover=running, look_at=None)
+    workspace_path = granted.request.workspace_path or machine.workspace_path
+    admitted = replace(machine, fence=running.fence, failover=running, look_at=None, workspace_path=workspace_path)
     return Decision(_enter(admitted, running, now), (BeginAttempt(running),))
 
 

@@ -11,7 +11,7 @@ import pytest
 from daemon.api.documents import FailoverAnswer
 from daemon.api.failover import disabled_answer
 from daemon.api.waiting import Preference, preference
-from machines.model import Setting
+from machines.model import Rung, Setting
 from machines.states import State
 from tests.test_api_stage import EXECUTE, TOKEN, Stage, has_shape, settle, stage
 
@@ -205,13 +205,24 @@ async def test_every_wrong_field_is_named() -> None:
 
 async def test_the_defaults_are_the_contracts() -> None:
     async with stage() as s:
-        await s.machine()
+        await s.machine(workspace_path="/data")
         body = {key: EXECUTE[key] for key in ("machine_id", "gpu_instance_id", "ssh_host", "ssh_port")}
         waiting = asyncio.create_task(s.http.post(PATH, json=body, headers={"Idempotency-Key": "k"}))
         await settle()
-        row = await s.store.transact(lambda tx: tx.command("k"))
-        assert row is not None
-        assert row.body["arguments"]["workspace_path"] == "/workspace"
+        stored = await s.stored()
+        assert stored.failover is not None
+        assert stored.failover.ladder == (Rung.CPU_STANDBY,), "no force_strategy is the machine's own"
+        assert stored.workspace_path == "/data", "the default says nothing against the registration"
+        await s.win()
+        assert (await waiting).status_code == 200
+
+
+async def test_a_workspace_path_that_was_named_is_the_one_that_is_recovered() -> None:
+    async with stage() as s:
+        await s.machine(workspace_path="/data")
+        waiting = asyncio.create_task(s.http.post(PATH, json={**EXECUTE, "workspace_path": "/srv/work"}))
+        await settle()
+        assert (await s.stored()).workspace_path == "/srv/work"
         await s.win()
         assert (await waiting).status_code == 200
 

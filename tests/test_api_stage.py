@@ -137,12 +137,16 @@ class Outside:
     offers: tuple[Offer, ...] = ()
     snapshot: Snapshot | None = None
     asked: int = 0
+    fault: Exception | None = None
+    """What a listing fails with."""
 
     async def show(self, instance: InstanceId) -> Instance | None:
         return self.instances.get(instance)
 
     async def list(self, max_age_s: float = 0.0) -> Listing:
         self.asked += 1
+        if self.fault is not None:
+            raise self.fault
         return Listing({InstanceId(number): row for number, row in self.instances.items()}, True, BEGIN)
 
     async def search(self, query: OfferQuery) -> tuple[Offer, ...]:

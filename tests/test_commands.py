@@ -26,6 +26,17 @@ async def test_the_same_command_five_times_at_once_is_one_failover_and_one_answe
         assert len(records) == 1
 
 
+async def test_the_same_id_through_both_doors_is_one_command_by_what_it_resolves_to():
+    async with stage() as s:
+        await s.machine()
+        first = await s.services.commands.submit(failover(s))
+        over_http = replace(failover(s, gpu_instance_id=456789, arguments={"ssh_port": 22}), door="http")
+        assert (await s.services.commands.submit(over_http)).failover_id == first.failover_id
+        with pytest.raises(Problem) as refused:
+            await s.services.commands.submit(replace(failover(s, strategy="both"), door="http"))
+        assert refused.value.code == "idempotency_key_reused"
+
+
 async def test_a_command_that_ended_is_answered_again_without_another_failover():
     async with stage() as s:
         await s.machine()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from adapters.sim.core import Booted, Halted
-from adapters.sim.instances import Instance
+from adapters.sim.instances import Instance, Mount
 from adapters.sim.offers import Ask
 from adapters.sim.settings import CALM, HARD, Weather, WorldSettings
 from adapters.sim.weather import DeadBoot
@@ -405,7 +405,7 @@ def test_snapshots_are_taken_of_running_machines_and_the_last_three_are_kept() -
     assert keeper.of_machine("5")[0].taken_at == newest
 
 
-def test_of_two_rentals_of_one_machine_only_the_newest_that_speaks_is_copied() -> None:
+def test_of_two_rentals_of_one_machine_only_the_newest_that_holds_its_data_and_speaks_is_copied() -> None:
     story = Story()
     machine = {"env": {"FAILOVERD_MACHINE_ID": "5"}}
     old, new, keeper = story.running(**machine), story.running(**machine), story.world.snapshots
@@ -413,6 +413,20 @@ def test_of_two_rentals_of_one_machine_only_the_newest_that_speaks_is_copied() -
     story.wait(120)
     assert keeper.of_machine("5")[0].instance_id == old.id
     keeper.speaks = lambda instance_id: True
+    story.wait(120)
+    assert keeper.of_machine("5")[0].instance_id == old.id, "nothing was restored to the new one yet"
+    keeper.restore(keeper.of_machine("5")[0], new, "/workspace", story.now)
+    story.wait(120)
+    assert keeper.of_machine("5")[0].instance_id == new.id
+
+
+def test_a_rental_on_the_same_volume_holds_the_same_data() -> None:
+    story = Story()
+    old = story.running(env={"FAILOVERD_MACHINE_ID": "5"})
+    old.mounts = (Mount(881, "/workspace"),)
+    story.wait(120)
+    keeper, new = story.world.snapshots, story.running(env={"FAILOVERD_MACHINE_ID": "5"})
+    new.mounts = old.mounts
     story.wait(120)
     assert keeper.of_machine("5")[0].instance_id == new.id
 

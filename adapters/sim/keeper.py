@@ -40,7 +40,7 @@ class SimSnapshots:
     ) -> RestoreReport:
         """Begin or continue; NotYet until the files are in place and equal the manifest."""
         body = {"instance_id": int(instance), "workspace": workspace_path}
-        row = await self._ask("POST", f"/sim/snapshots/{snapshot.id}/restore", body)
+        row = await self._ask("POST", f"/sim/snapshots/{snapshot.id}/restore", body, missing="restore_failed")
         match row["state"]:
             case "done":
                 return RestoreReport(row["bytes_total"], row["bytes_total"] / max(row["rate"], 1.0), "verified")
@@ -54,7 +54,9 @@ class SimSnapshots:
         manifest: dict[str, str] = await self._ask("GET", f"/sim/snapshots/{snapshot.id}/manifest")
         return manifest
 
-    async def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    async def _ask(
+        self, method: str, path: str, body: dict[str, Any] | None = None, missing: str = "no_snapshot"
+    ) -> Any:
         try:
             answer = await self._http.request(method, path, json=body)
         except httpx.TransportError as error:
@@ -63,7 +65,7 @@ class SimSnapshots:
             return answer.json()
         why = answer.json().get("msg", answer.text) if "json" in answer.headers.get("content-type", "") else answer.text
         if answer.status_code == 404:
-            raise Refused("no_snapshot" if "snapshot" in why else "restore_failed", why)
+            raise Refused(missing if "snapshot" in why else "restore_failed", why)
         raise NotYet(f"{answer.status_code}: {why}", RETRY)
 
 

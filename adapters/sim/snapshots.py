@@ -29,6 +29,8 @@ class Snapshot:
     workspace: str
     taken_at: datetime
     size_bytes: int
+    volume_ids: frozenset[int] = frozenset()
+    """What its instance had mounted: another one on the same volume holds the same data."""
     manifest: Mapping[str, str] | None = None
     """Path to sha256; written last, so that a snapshot without one is not verified."""
 
@@ -79,11 +81,27 @@ class SnapshotKeeper:
         """One snapshot a machine: of its newest rental that speaks, so that an old one that returns spoils nothing."""
         newest: dict[str, Instance] = {}
         for instance in self.instances.values():
-            if MACHINE_ENV in instance.env and instance.serves and self.speaks(instance.id):
-                newest[instance.env[MACHINE_ENV]] = instance
+            machine = instance.env.get(MACHINE_ENV)
+            if (
+                machine is not None
+                and instance.serves
+                and self.speaks(instance.id)
+                and self._is_heir(machine, instance)
+            ):
+                newest[machine] = instance
         for instance in newest.values():
             self.take(instance, now)
         self.begin(now)
+
+    def _is_heir(self, machine: str, instance: Instance) -> bool:
+        """Does the rental hold the machine's data? A candidate speaks before anything was restored to it: a snapshot
+        of its empty workspace would outdate, and in time push out, the last good one."""
+        before = next((one for one in self.of_machine(machine) if one.verified), None)
+        if before is None or before.instance_id == instance.id:
+            return True
+        if before.volume_ids & _volumes_of(instance):
+            return True
+        return any(one.instance_id == instance.id and one.state == "done" for one in self.restores.values())
 
     def take(self, instance: Instance, now: datetime) -> Snapshot:
         """Begin a snapshot of a running instance. Nothing can be read from a dead host or a frozen container."""
@@ -98,6 +116,7 @@ class SnapshotKeeper:
             workspace=instance.env.get(WORKSPACE_ENV, "/workspace"),
             taken_at=now,
             size_bytes=int(self.core.rng.uniform(low, high) * 1000 * MEGABYTE),
+            volume_ids=_volumes_of(instance),
         )
         self._next_id += 1
         self.snapshots[snapshot.id] = snapshot
@@ -166,3 +185,7 @@ class SnapshotKeeper:
         """The files are in place, or they are not, and why."""
         restore = self.restores[snapshot_id, instance_id]
         restore.state, restore.why = ("done", None) if why is None else ("failed", why)
+
+
+def _volumes_of(instance: Instance) -> frozenset[int]:
+    return frozenset(mount.volume_id for mount in instance.mounts)

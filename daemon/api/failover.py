@@ -81,9 +81,17 @@ async def execute(
         gpu_instance_id=body.gpu_instance_id,
         strategy=body.force_strategy,
         reason=body.reason,
-        arguments={"ssh_host": body.ssh_host, "ssh_port": body.ssh_port, "workspace_path": body.workspace_path},
+        arguments=_arguments(body),
     )
     return await _carry_out(services, request, command, caller, prefer)
+
+
+def _arguments(body: ExecuteBody) -> dict[str, Any]:
+    """The default of `workspace_path` says nothing against what the machine was registered with."""
+    given: dict[str, Any] = {"ssh_host": body.ssh_host, "ssh_port": body.ssh_port}
+    if "workspace_path" in body.model_fields_set:
+        given["workspace_path"] = body.workspace_path
+    return given
 
 
 @router.post("/test/{machine_id}", responses=_TEST_ANSWERS)

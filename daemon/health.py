@@ -1,0 +1,46 @@
+"""What the daemon finds out about itself, from memory: asking costs nothing and waits for nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from daemon.api.services import Check
+from daemon.ingest import Ingest
+from daemon.loop import Loop
+from daemon.publisher import Publisher
+from daemon.readiness import ReadinessPoll
+from machines.ports import Clock
+
+_STUCK_AFTER_REAL_S = 60.0
+"""The store gives up on a lock long before; a signal that takes longer than this will not end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """Fits `daemon.api.services.Health`. Only a loop that stands still is mended by a restart."""
+
+    loop: Loop
+    ingest: Ingest
+    publisher: Publisher
+    readiness: ReadinessPoll
+    clock: Clock
+    log_kind: str
+
+    def __call__(self) -> Mapping[str, Check | str]:
+        return {
+            "loop": self._loop(),
+            "log": self._fault(self.publisher.problem, f"{self.log_kind}: it takes records"),
+            "heartbeats": self._fault(self.ingest.blindness, "every partition is heard"),
+            "provider": self._fault(self.readiness.problem, "it answers"),
+        }
+
+    def _loop(self) -> Check:
+        busy_s = self.loop.busy_s()
+        if busy_s > self.clock.real(_STUCK_AFTER_REAL_S):
+            return Check(False, f"it has been at one signal for {busy_s:.0f} s", vital=True)
+        return Check(True, "it takes signals", vital=True)
+
+    @staticmethod
+    def _fault(problem: str | None, well: str) -> Check:
+        return Check(True, well) if problem is None else Check(False, problem)
