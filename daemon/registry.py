@@ -23,6 +23,9 @@ from machines.states import State
 log = structlog.get_logger(__name__)
 
 
+_SHARED_LISTING_S = 10.0
+
+
 class Registration(BaseModel):
     """What an operator may say of a machine. A field that is not named keeps its value."""
 
@@ -108,7 +111,9 @@ class Registry:
             return None
         instance = InstanceId(wanted.gpu_instance_id)
         try:
-            shown = await self._cloud.show(instance)
+            # One listing serves a whole fleet; a single read each would take two seconds a machine.
+            listing = await self._cloud.list(max_age_s=_SHARED_LISTING_S)
+            shown = listing.instances.get(instance) or await self._cloud.show(instance)
         except StepError as error:
             raise Problem(
                 503, "provider_unavailable", f"the provider gave no answer on instance {instance}: {error}", "try again"
