@@ -22,7 +22,7 @@ from adapters.sql.migration import upgrade
 from adapters.sql.store import SqlStore
 from adapters.ssh import AsyncsshShell, load_or_create_key
 from adapters.system_clock import SystemClock, SystemRandom
-from adapters.vast import VastCloud, VastSettings, vast_client
+from adapters.vast import VastApi, VastCloud, VastSettings, VastVolumes, vast_client
 from daemon.agent_line import AgentLine
 from daemon.announce import Announcer
 from daemon.api.app import create_app
@@ -36,6 +36,7 @@ from daemon.loop import Loop
 from daemon.prober import Prober
 from daemon.publisher import Publisher, drain
 from daemon.readiness import ReadinessPoll
+from daemon.rearm import Rearm
 from daemon.registry import Registry
 from daemon.runner import Outside, Runner
 from daemon.schedule import Schedule
@@ -216,11 +217,13 @@ async def compose(
         random.token(12),
         loop,
     )
-    runner = Runner(store, loop, Outside(cloud, shell, snapshots), policy, clock, deployment)
+    volumes = VastVolumes(VastApi(vast, clock, random, VastSettings()), clock)
+    runner = Runner(store, loop, Outside(cloud, shell, snapshots, volumes), policy, clock, deployment)
     prober = Prober(loop, cloud, shell, clock, [_endpoint(text) for text in settings.ssh.witnesses])
     loop.wire(ingest, prober.probe, runner.begin)
-    sweep = Sweep(store, loop, runner, cloud, clock, deployment)
-    readiness = ReadinessPoll(loop, cloud, snapshots, policy, clock)
+    rearm = Rearm(store, loop, cloud, shell, policy, clock, deployment)
+    sweep = Sweep(store, loop, runner, cloud, volumes, rearm, clock, deployment)
+    readiness = ReadinessPoll(loop, cloud, snapshots, volumes, policy, clock)
     registry = Registry(store, loop, cloud, announcer, clock)
     commands = Commands(store, loop, registry, announcer, clock, random)
     door = CommandDoor(

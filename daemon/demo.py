@@ -146,9 +146,15 @@ class Play:
 
     async def _kill(self, killed: Sequence[Cast]) -> None:
         self.killed_at = self.stage.clock.now()
-        for one in killed:
-            await self.stage.kill_host(one.host)
-            self._tell(f"Host {one.host} of {one.name} dies now, and instance {one.instance} with it.")
+        for place, one in enumerate(killed):
+            if place % 2 == 0:
+                await self.stage.crash(one.instance)
+                self._tell(
+                    f"Instance {one.instance} of {one.name} crashes now; its host {one.host} and its volume live."
+                )
+            else:
+                await self.stage.kill_host(one.host)
+                self._tell(f"Host {one.host} of {one.name} dies now, and instance {one.instance} with it.")
 
     async def _end(self, everybody: Sequence[Cast], killed: Sequence[Cast], in_time: bool) -> Outcome:
         truth = await self.stage.truth()

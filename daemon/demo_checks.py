@@ -79,11 +79,16 @@ def _serving(machine: MachineId, truth: Mapping[str, Any]) -> list[Mapping[str, 
 
 
 def _nothing_unclaimed(truth: Mapping[str, Any], look: Look, seen: Mapping[int, str]) -> Check:
-    """At no time a rental that nothing explains; at the end none but the primaries, and no debt."""
-    primaries = {machine.primary for machine in look.machines.values()}
-    left = [row["id"] for row in truth["instances"] if row["id"] not in primaries]
+    """At no time a rental that nothing explains; at the end none but primaries, standbys and their volumes, no debt."""
+    machines = look.machines.values()
+    claimed = {machine.primary for machine in machines}
+    claimed |= {machine.standby.instance for machine in machines if machine.standby is not None}
+    left = [row["id"] for row in truth["instances"] if row["id"] not in claimed]
+    mounted = {machine.volume.id for machine in machines if machine.volume is not None}
+    volumes = [row["id"] for row in truth["volumes"] if row["id"] not in mounted]
     wrong = [f"unexplained: instance {number} ({why})" for number, why in seen.items()]
     wrong += [f"left over at the end: instances {left}"] if left else []
+    wrong += [f"left over at the end: volumes {volumes}"] if volumes else []
     wrong += [f"{len(look.debts)} debts are open"] if look.debts else []
     return Check(
         "nothing_unclaimed", not wrong, "; ".join(wrong) or "every rental was accounted for, none is left over"

@@ -169,7 +169,7 @@ def _headline(row: Mapping[str, Any], speed: float) -> RenderableType:
     seconds, real = row["seconds_to_recovery"], row["real_seconds_to_recovery"]
     cost = row["costs"]["replacement"] + row["costs"]["lost_races"]
     text = (
-        f"{row['name']}: serves again {seconds:.0f} simulated seconds after its host died "
+        f"{row['name']}: serves again {seconds:.0f} simulated seconds after it died, by {row['strategy']} "
         f"({real:.1f} real ones, {speed:g}x); new rentals cost ${cost:.4f}"
     )
     return Text(text, style="bold")

@@ -26,6 +26,7 @@ STOP_WITHIN_REAL_S = 10.0
 FEWEST_HOSTS = 420
 """A market deep enough for hard weather, in which one offer in six becomes a usable instance."""
 GPUS = ("RTX 4090", "RTX 3090", "RTX 5090")
+VOLUME_GB = 20.0
 WORK_FILES = 3
 WORK_BYTES = 64 * 1024
 NAMES = (
@@ -44,6 +45,9 @@ class Cast:
     instance: InstanceId
     host: int
     gpu_name: str
+    volume: int
+    standby: InstanceId | None
+    """None where the provider lets no two instances share a volume."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,7 @@ class Stage:
     starter: InProcessStarter
     folder: Path
     task: asyncio.Task[None]
+    shares_volumes: bool
 
     def check(self) -> None:
         """Raise what the daemon fell over, if it has."""
@@ -75,6 +80,10 @@ class Stage:
     async def kill_host(self, host: int) -> None:
         await self._call("POST", f"/sim/hosts/{host}/kill")
 
+    async def crash(self, instance: InstanceId) -> None:
+        """The container exits and no reboot helps; its host lives."""
+        await self._call("POST", f"/sim/instances/{instance}/crash", {"reboot_helps": False})
+
     async def load(self, count: int) -> tuple[Cast, ...]:
         """Machines 1 to `count`, each on a host of its own, beating, with work on its disk and a snapshot of it."""
         cast_list = []
@@ -86,10 +95,19 @@ class Stage:
                 "label": name_of(number),
                 "env": {"FAILOVERD_MACHINE_ID": "{n}"},
                 "onstart": f"failoverd agent --machine-id {{n}} --interval {INTERVAL_S:g} --url {self.api_url} --detach",
+                "volume_gb": VOLUME_GB,
+                "mount_path": "/workspace",
+                "standby": self.shares_volumes,
             }
-            row = (await self._call("POST", "/sim/instances", body))["instances"][0]
+            row, *others = (await self._call("POST", "/sim/instances", body))["instances"]
             person = Cast(
-                MachineId(number), name_of(number), InstanceId(row["id"]), int(row["host"]), str(row["gpu_name"])
+                MachineId(number),
+                name_of(number),
+                InstanceId(row["id"]),
+                int(row["host"]),
+                str(row["gpu_name"]),
+                int(row["volumes"][0]["id"]),
+                InstanceId(others[0]["id"]) if others else None,
             )
             await asyncio.to_thread(self._do_work, person)
             await self._call("POST", "/sim/snapshots", {"instance_id": person.instance})
@@ -100,9 +118,11 @@ class Stage:
         body = {
             "name": person.name,
             "gpu_instance_id": int(person.instance),
-            "strategy": "cpu_standby",
+            "strategy": "both",
             "auto_failover": "on",
             "interval_s": INTERVAL_S,
+            "volume_id": person.volume,
+            **({"standby_gpu_instance_id": int(person.standby)} if person.standby is not None else {}),
         }
         await self.daemon.registry.put(person.id, body, "the demo")
 
@@ -164,7 +184,7 @@ async def stage(
             daemon = await compose(settings, clock, provider)
             starter.connect(daemon.event_log, settings.topics.prefix + topics.HEARTBEATS)
             async with _running(daemon) as task:
-                yield Stage(clock, world, daemon, control, starter, folder, task)
+                yield Stage(clock, world, daemon, control, starter, folder, task, volume_sharing == "allowed")
         finally:
             await world.stop()
 

@@ -35,8 +35,9 @@ class Look:
         return [shown for shown in self.failovers.values() if shown["state"] == "running"]
 
     def explained(self) -> tuple[frozenset[InstanceId], frozenset[Label]]:
-        """(instances, labels) that a primary, an open debt or a running failover's claims account for."""
+        """(instances, labels) that a primary, a standby, an open debt or a running failover's claims account for."""
         instances = {machine.primary for machine in self.machines.values()} | {debt.instance for debt in self.debts}
+        instances |= {machine.standby.instance for machine in self.machines.values() if machine.standby is not None}
         labels = {debt.label for debt in self.debts}
         for shown in self.running():
             instances.add(shown["old_gpu_instance_id"])
@@ -138,6 +139,16 @@ def _of_step(name: str, step: Mapping[str, Any]) -> str | None:
             return f"{name}: the old instance is harmless, it is {output['grade']}: {output['proof']}."
         case "rent_candidate":
             return f"{name}: instance {output['instance']} on host {output['host']} passed its checks first."
+        case "check_standby":
+            return f"{name}: its standby, instance {output['standby']}, is there, with volume {output['volume']}."
+        case "start_standby":
+            return f"{name}: its standby, instance {output['instance']}, is starting."
+        case "await_running":
+            return f"{name}: its standby runs, and its GPU answers."
+        case "await_release":
+            return f"{name}: volume {output['volume']} is free to be mounted again."
+        case "verify_workspace":
+            return f"{name}: {output['path']} is there, on the volume that it had before."
         case "restore":
             return f"{name}: its data is on the new instance."
         case "verify":
@@ -164,5 +175,12 @@ def _of_debts(before: Look, after: Look) -> Iterator[str]:
     for debt in before.debts:
         machine = after.machines.get(debt.machine)
         if debt.id not in still and machine is not None:
-            what = f"instance {debt.instance}" if debt.instance is not None else f"rental {debt.label}"
-            yield f"{machine.name}: {debt.kind.value.replace('_', ' ')}: {what}: done."
+            yield f"{machine.name}: {debt.kind.value.replace('_', ' ')}{_object_of(debt)}: done."
+
+
+def _object_of(debt: Debt) -> str:
+    if debt.instance is not None:
+        return f" {debt.instance}"
+    if debt.volume is not None:
+        return f" {debt.volume}"
+    return f" {debt.label}" if debt.label is not None else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,26 +12,40 @@ import structlog
 from daemon.loop import Loop
 from machines.errors import NotYet, StepError
 from machines.failover import Noticed
-from machines.model import InstanceId, Listing, Machine, MachineId, OfferQuery, Rung, Setting, Source
+from machines.model import HostId, InstanceId, Listing, Machine, MachineId, OfferQuery, Rung, Setting, Source
 from machines.policy import Policy
-from machines.ports import Clock, GpuCloud, SnapshotStore
-from machines.readiness import Findings, Readiness, judge_readiness
+from machines.ports import Clock, GpuCloud, SnapshotStore, VolumeStore
+from machines.readiness import Findings, Readiness, judge_readiness, judge_warm_pool
 from machines.states import State
-from machines.strategies.ladder import STRATEGIES, ladder
+from machines.strategies.ladder import ladder, strategy_for
 
 log = structlog.get_logger(__name__)
 
 _MOST_AT_ONCE = 8
 _GONE_ROUNDS = 2
+_HOSTS_A_ROUND = 2
+_EXPECTED_S = {Rung.WARM_POOL: [30, 60], Rung.CPU_STANDBY: [600, 1200]}
+"""The contract's own figures (GET /failover/strategies)."""
 
 
 class ReadinessPoll:
     """The readiness of every machine as of the last poll."""
 
-    def __init__(self, loop: Loop, cloud: GpuCloud, snapshots: SnapshotStore, policy: Policy, clock: Clock) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        cloud: GpuCloud,
+        snapshots: SnapshotStore,
+        volumes: VolumeStore,
+        policy: Policy,
+        clock: Clock,
+    ) -> None:
         self._loop = loop
         self._cloud = cloud
         self._snapshots = snapshots
+        self._volumes = volumes
+        self._free: dict[HostId, tuple[float, bool]] = {}
+        """When each host was last asked for a free GPU (monotonic seconds), and its answer."""
         self._policy = policy
         self._clock = clock
         self._findings: dict[MachineId, Findings] = {}
@@ -43,50 +58,52 @@ class ReadinessPoll:
         listing, problem = await self._listing()
         if listing is not None:
             self._notice_the_gone(listing)
+        machines = self._loop.machines()
+        await self._ask_hosts(machines)
         slots = asyncio.Semaphore(_MOST_AT_ONCE)
 
         async def one(machine: Machine) -> None:
             async with slots:
-                self._findings[machine.id] = await self._find(machine, problem)
+                self._findings[machine.id] = await self._find(machine, listing, problem)
 
-        await asyncio.gather(*(one(machine) for machine in self._loop.machines()))
+        await asyncio.gather(*(one(machine) for machine in machines))
 
     async def readiness(self, machine: Machine, refresh: bool) -> Readiness:
         """As last verified; with `refresh` the providers are asked now."""
         if refresh or machine.id not in self._findings:
-            _, problem = await self._listing()
-            self._findings[machine.id] = await self._find(machine, problem)
+            listing, problem = await self._listing()
+            if refresh and machine.volume is not None and machine.host is not None:
+                await self._ask_host(machine)
+            self._findings[machine.id] = await self._find(machine, listing, problem)
         return judge_readiness(machine, self._findings.get(machine.id), self._policy, self._clock.now())
 
     async def plan(self, machine: Machine, setting: Setting) -> dict[str, Any]:
         """What a failover would do now, by reads alone: steps, offers with prices, age of the data, expected times."""
         rungs = ladder(setting)
         snapshot = await self._newest(machine)
-        steps: list[dict[str, Any]] = [
-            {"strategy": rung.value, "steps": [step.name for step in STRATEGIES[rung].steps]}
-            if rung in STRATEGIES
-            else {"strategy": rung.value, "steps": [], "note": "nothing is provisioned for it"}
-            for rung in rungs
-        ]
+        steps = [_steps_of(rung, machine) for rung in rungs]
         return {
             "steps": steps,
             "offers": await self._offers(machine) if Rung.CPU_STANDBY in rungs else [],
             "snapshot_age_seconds": (self._clock.now() - snapshot).total_seconds() if snapshot else None,
-            "expected_seconds": {"cpu_standby": [600, 1200]} if Rung.CPU_STANDBY in rungs else {},
+            "expected_seconds": {rung.value: _EXPECTED_S[rung] for rung in rungs if rung in _EXPECTED_S},
         }
 
-    async def _offers(self, machine: Machine) -> list[dict[str, Any]]:
+    def _query(self, machine: Machine, not_hosts: frozenset[HostId], min_reliability: float) -> OfferQuery:
         workload = machine.workload
-        hosts = frozenset({machine.host}) if machine.host is not None else frozenset()
-        query = OfferQuery(
+        return OfferQuery(
             workload.gpu_name,
             workload.num_gpus,
             workload.disk_gb,
             self._policy.price_cap(workload.max_price, machine.price_per_hour),
-            self._policy.min_reliability,
+            min_reliability,
             workload.region,
-            hosts,
+            not_hosts,
         )
+
+    async def _offers(self, machine: Machine) -> list[dict[str, Any]]:
+        hosts = frozenset({machine.host}) if machine.host is not None else frozenset()
+        query = self._query(machine, hosts, self._policy.min_reliability)
         try:
             offers = await self._cloud.search(query)
         except StepError as error:
@@ -132,13 +149,49 @@ class ReadinessPoll:
                 del self._missing[primary]
                 self._loop.post(machine.id, Noticed(primary, Source.PROVIDER, "its rental is in no listing"))
 
-    async def _find(self, machine: Machine, provider_problem: str | None) -> Findings:
+    async def _ask_hosts(self, machines: Sequence[Machine]) -> None:
+        """A free GPU on the hosts of warm pools: a few hosts a round, the longest unasked first, for each asking takes
+        the turn of a search that a failover may be waiting for."""
+        pools = {
+            machine.host: machine for machine in machines if machine.volume is not None and machine.host is not None
+        }
+        waiting = sorted(pools, key=lambda host: self._free.get(host, (float("-inf"), False))[0])
+        for host in waiting[:_HOSTS_A_ROUND]:
+            await self._ask_host(pools[host])
+
+    async def _ask_host(self, machine: Machine) -> None:
+        assert machine.host is not None
+        try:
+            offers = await self._cloud.search(self._query(machine, frozenset(), 0.0), machine.host)
+        except StepError:
+            return
+        self._free[machine.host] = (self._clock.monotonic(), bool(offers))
+
+    async def _warm_pool_fault(self, machine: Machine, listing: Listing | None) -> str | None:
+        if machine.volume is None or listing is None or machine.host is None:
+            return "no standby is provisioned for this machine"
+        try:
+            volumes = await self._volumes.volumes(max_age_s=20.0)
+        except StepError as error:
+            return f"the provider did not show its volumes: {error}"
+        known = self._free.get(machine.host)
+        return judge_warm_pool(machine, listing, volumes, known[1] if known else None)
+
+    async def _find(self, machine: Machine, listing: Listing | None, provider_problem: str | None) -> Findings:
         now = self._clock.now()
         answers = provider_problem is None
+        warm = await self._warm_pool_fault(machine, listing)
         try:
             snapshot = await self._snapshots.newest(machine.id, now)
         except NotYet as error:
-            return Findings(now, None, False, answers, error.why)
+            return Findings(now, None, False, answers, error.why, warm)
         except StepError as error:
-            return Findings(now, None, False, answers, str(error))
-        return Findings(now, snapshot, True, answers, provider_problem)
+            return Findings(now, None, False, answers, str(error), warm)
+        return Findings(now, snapshot, True, answers, provider_problem, warm)
+
+
+def _steps_of(rung: Rung, machine: Machine) -> dict[str, Any]:
+    strategy = strategy_for(rung, machine)
+    if strategy is None:
+        return {"strategy": rung.value, "steps": [], "note": "nothing is provisioned for it"}
+    return {"strategy": rung.value, "steps": [step.name for step in strategy.steps]}

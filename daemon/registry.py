@@ -14,8 +14,21 @@ from adapters.sql.executor import Store
 from adapters.sql.tx import Tx
 from daemon.announce import Announcer
 from daemon.loop import Loop
+from daemon.rearm import needs_standby, rearm_debt
 from machines.errors import StepError
-from machines.model import Endpoint, Instance, InstanceId, Machine, MachineId, Mode, Setting, Workload
+from machines.model import (
+    Endpoint,
+    Instance,
+    InstanceId,
+    Machine,
+    MachineId,
+    Mode,
+    Setting,
+    Standby,
+    VolumeId,
+    VolumeMount,
+    Workload,
+)
 from machines.ports import Clock, GpuCloud
 from machines.problems import Problem, invalid, unknown_machine
 from machines.states import State
@@ -48,6 +61,12 @@ class Registration(BaseModel):
     region: str | None = Field(None, pattern=r"^[A-Z]{2}$")
     env: dict[str, str] | None = None
     onstart: str | None = Field(None, max_length=4096)
+    volume_id: int | None = Field(None, gt=0)
+    """The volume on which the workspace lies; a warm pool needs one."""
+    volume_path: str | None = Field(None, pattern=r"^/", max_length=1024)
+    """Where the volume is mounted; the workspace path where it is not named."""
+    standby_gpu_instance_id: int | None = Field(None, gt=0)
+    """A rental on the primary's host with the same volume, stopped: the warm pool's standby. It may be destroyed."""
 
 
 def parse(body: Mapping[str, Any]) -> Registration:
@@ -77,7 +96,8 @@ class Registry:
         wanted = parse(body)
         setting = _enum(Setting, wanted.strategy, "strategy")
         mode = _enum(Mode, wanted.auto_failover, "auto_failover")
-        shown = await self._look_up(wanted)
+        shown = await self._look_up(wanted.gpu_instance_id, "gpu_instance_id")
+        standby = await self._look_up(wanted.standby_gpu_instance_id, "standby_gpu_instance_id")
 
         def work(tx: Tx) -> Machine:
             now = self._clock.now()
@@ -86,7 +106,8 @@ class Registry:
                 raise unknown_machine(machine_id)
             machine = before or _fresh(machine_id, now)
             machine = _changed(machine, wanted, setting, mode, shown, now)
-            if before is not None and before.failover is not None and machine.primary != before.primary:
+            machine = _with_standby(machine, wanted, standby)
+            if before is not None and before.failover is not None and _rentals(machine) != _rentals(before):
                 raise Problem(
                     409,
                     "failover_in_progress",
@@ -98,6 +119,8 @@ class Registry:
                 return machine
             machine = tx.insert_machine(machine) if before is None else tx.save_machine(machine)
             tx.post(self._announcer.machine(machine, before, now))
+            if needs_standby(machine) and (before is None or not needs_standby(before)):
+                tx.add_debts((replace(rearm_debt(machine, "it has a volume and no standby"), due_at=now),))
             return machine
 
         machine = await self._store.transact(work)
@@ -105,11 +128,11 @@ class Registry:
         log.info("machine_registered", machine=machine.id, instance=machine.primary, mode=machine.mode.value, by=by)
         return machine
 
-    async def _look_up(self, wanted: Registration) -> Instance | None:
+    async def _look_up(self, named: int | None, field_name: str) -> Instance | None:
         """What the provider says of the instance; without an answer nothing is registered under its name."""
-        if wanted.gpu_instance_id is None:
+        if named is None:
             return None
-        instance = InstanceId(wanted.gpu_instance_id)
+        instance = InstanceId(named)
         try:
             # One listing serves a whole fleet; a single read each would take two seconds a machine.
             listing = await self._cloud.list(max_age_s=_SHARED_LISTING_S)
@@ -119,7 +142,7 @@ class Registry:
                 503, "provider_unavailable", f"the provider gave no answer on instance {instance}: {error}", "try again"
             ) from error
         if shown is None:
-            raise invalid("gpu_instance_id", instance, "an instance that the provider knows")
+            raise invalid(field_name, instance, "an instance that the provider knows")
         return shown
 
     async def remove(self, machine_id: MachineId) -> None:
@@ -182,6 +205,31 @@ def _changed(
     if {"ssh_host", "ssh_port"} <= named and wanted.ssh_host is not None and wanted.ssh_port is not None:
         changed = replace(changed, ssh=Endpoint(wanted.ssh_host, wanted.ssh_port))
     return changed
+
+
+def _with_standby(machine: Machine, wanted: Registration, standby: Instance | None) -> Machine:
+    """Raise Problem where the standby could never take over."""
+    changed = machine
+    if wanted.volume_id is not None or (wanted.volume_path is not None and machine.volume is not None):
+        known = machine.volume
+        volume_id = VolumeId(wanted.volume_id) if wanted.volume_id is not None else known.id if known else VolumeId(0)
+        path = wanted.volume_path or (known.path if known else None) or machine.workspace_path
+        changed = replace(changed, volume=VolumeMount(volume_id, path))
+    if standby is None:
+        return changed
+    if changed.volume is None:
+        raise invalid(
+            "volume_id", None, "the volume that primary and standby share, because a standby has no data else"
+        )
+    if standby.host != changed.host or standby.id == changed.primary:
+        remedy = f"another instance on host {changed.host}, where the primary and the volume are"
+        raise invalid("standby_gpu_instance_id", standby.id, remedy)
+    return replace(changed, standby=Standby(standby.id, standby.host, None))
+
+
+def _rentals(machine: Machine) -> tuple[object, ...]:
+    """What a running failover decides about, and what the form of its steps depends on."""
+    return machine.primary, machine.volume, machine.standby
 
 
 def _default_mode(machine: Machine, shown: Instance | None) -> Mode:

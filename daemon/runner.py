@@ -19,9 +19,9 @@ from machines.failover import AttemptEnded, Lost, Parked, Repaired
 from machines.journal import Entry, Mark, as_output
 from machines.model import Debt, FailoverId, HostId, Machine, MachineId, Rung, Running
 from machines.policy import Policy
-from machines.ports import Clock, GpuCloud, Shell, SnapshotStore
+from machines.ports import Clock, GpuCloud, Shell, SnapshotStore, VolumeStore
 from machines.saga import Abandoned, Run, Step, StepContext, Strategy, Stuck, Succeeded, Undo, Wait, next_move
-from machines.strategies.ladder import STRATEGIES
+from machines.strategies.ladder import strategy_for
 
 log = structlog.get_logger(__name__)
 
@@ -29,7 +29,6 @@ _UNKNOWN_DELAY_S = 2.0
 _UNDO_DELAY_S = 15.0
 
 _NOT_PROVIDED = {
-    Rung.WARM_POOL: ("warm_pool_not_ready", "no standby is provisioned for this machine"),
     Rung.REGIONAL_VOLUME: ("no_offer_matches", "no regional volume is registered for this machine"),
 }
 """Why a rung without a strategy in this version is lost at once."""
@@ -42,6 +41,7 @@ class Outside:
     cloud: GpuCloud
     shell: Shell
     snapshots: SnapshotStore
+    volumes: VolumeStore
 
 
 class AttemptJournal:
@@ -125,7 +125,7 @@ class Runner:
 
     async def _attempt(self, machine: Machine, running: Running) -> None:
         """One move of the present attempt."""
-        strategy = STRATEGIES.get(running.rung)
+        strategy = strategy_for(running.rung, machine)
         if strategy is None:
             code, why = _NOT_PROVIDED[running.rung]
             await self._end(machine.id, running.id, Lost(code, why))
@@ -173,6 +173,7 @@ class Runner:
             cloud=self._outside.cloud,
             shell=self._outside.shell,
             snapshots=self._outside.snapshots,
+            volumes=self._outside.volumes,
             journal=AttemptJournal(self._store, machine.id, running),
             fleet=self._loop,
             clock=self._clock,

@@ -5,6 +5,7 @@ Whatever a lost effect or a crash left undone is found here, because stored stat
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,29 +16,25 @@ import structlog
 from adapters.sql.executor import Store
 from adapters.sql.tx import Tx
 from daemon.loop import Loop
+from daemon.rearm import Rearm, claim_of
 from daemon.runner import Runner
 from machines.errors import NotYet, Refused, StepError, Unknown
 from machines.failover import Due
 from machines.model import (
-    Claim,
     Debt,
     DebtKind,
-    HostId,
     Instance,
     InstanceId,
     Label,
-    LandlordId,
     MachineId,
-    Offer,
-    OfferId,
     Status,
-    Workload,
 )
-from machines.ports import Clock, GpuCloud
+from machines.ports import Clock, GpuCloud, VolumeStore
 
 log = structlog.get_logger(__name__)
 
 _DEBT_ERROR_DELAY_S = 30.0
+_DEBTS_AT_ONCE = 8
 _ALERT_AFTER_TRIES = 10
 _ORPHAN_AGE_S = 60.0
 
@@ -57,12 +54,22 @@ class Sweep:
     """Each method is one periodic job; none of them may fail for long without an alert."""
 
     def __init__(
-        self, store: Store, loop: Loop, runner: Runner, cloud: GpuCloud, clock: Clock, deployment: str
+        self,
+        store: Store,
+        loop: Loop,
+        runner: Runner,
+        cloud: GpuCloud,
+        volumes: VolumeStore,
+        rearm: Rearm,
+        clock: Clock,
+        deployment: str,
     ) -> None:
         self._store = store
         self._loop = loop
         self._runner = runner
         self._cloud = cloud
+        self._volumes = volumes
+        self._rearm = rearm
         self._clock = clock
         self._deployment = deployment
         self._suspects: dict[InstanceId, datetime] = {}
@@ -84,9 +91,19 @@ class Sweep:
                 self._runner.begin(record.machine)
 
     async def pay_debts(self) -> None:
-        now = self._clock.now()
-        for debt in await self._store.transact(lambda tx: tx.due_debts(now, 50)):
-            await self._pay(debt)
+        """Several at once, so that one that waits for its turn at the provider holds up none of the others."""
+        now, slots = self._clock.now(), asyncio.Semaphore(_DEBTS_AT_ONCE)
+
+        async def one(debt: Debt) -> None:
+            async with slots:
+                await self._pay(debt)
+
+        due = await self._store.transact(lambda tx: tx.due_debts(now, 100))
+        # What still bills comes first; a standby for the next time can wait.
+        due.sort(key=lambda debt: debt.kind is DebtKind.REARM)
+        async with asyncio.TaskGroup() as group:
+            for debt in due:
+                group.create_task(one(debt))
 
     async def _pay(self, debt: Debt) -> None:
         try:
@@ -105,11 +122,15 @@ class Sweep:
             case DebtKind.DESTROY_INSTANCE if debt.instance is not None:
                 await self._cloud.destroy(debt.instance)
             case DebtKind.DESTROY_CLAIM if debt.label is not None and debt.claimed_at is not None:
-                await self._cloud.destroy(_claim_of(debt.label, debt.claimed_at))
+                await self._cloud.destroy(claim_of(debt.label, debt.claimed_at))
             case DebtKind.STOP_INSTANCE if debt.instance is not None:
                 await self._keep_stopped(debt.instance)
             case DebtKind.START_INSTANCE if debt.instance is not None:
                 await self._cloud.start(debt.instance)
+            case DebtKind.DELETE_VOLUME if debt.volume is not None:
+                await self._volumes.delete(debt.volume)
+            case DebtKind.REARM:
+                await self._rearm.settle(debt)
             case _:
                 raise Refused("invalid_debt", f"debt {debt.id} of kind {debt.kind.value} names nothing to act on")
 
@@ -161,8 +182,10 @@ class Sweep:
             await self._owe(ripe, now)
 
     def _explained(self, tx: Tx) -> tuple[set[InstanceId], set[Label]]:
-        """(instances, labels) that a primary, a debt or a running failover accounts for."""
-        instances = {machine.primary for machine in tx.machines() if machine.primary is not None}
+        """(instances, labels) that a primary, a standby, a debt or a running failover accounts for."""
+        machines = tx.machines()
+        instances = {machine.primary for machine in machines if machine.primary is not None}
+        instances |= {machine.standby.instance for machine in machines if machine.standby is not None}
         labels: set[Label] = set()
         for debt in tx.open_debts():
             if debt.instance is not None:
@@ -208,9 +231,3 @@ def _machine_of(label: str) -> MachineId:
 
 def _is_foreign(label: str, deployment: str) -> bool:
     return label.startswith("fo-") and not label.startswith(f"{deployment}-")
-
-
-def _claim_of(label: Label, claimed_at: datetime) -> Claim:
-    """A claim for its undoing: the label and its time are all that destroying needs."""
-    offer = Offer(OfferId(0), HostId(0), LandlordId(0), "", 1, 0.0, 0.0, None)
-    return Claim(label, offer, claimed_at, Workload())

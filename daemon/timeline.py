@@ -15,7 +15,7 @@ import msgspec
 from adapters.sql.records import AttemptRecord, FailoverRecord
 from daemon.answers import milliseconds
 from machines.journal import WHOLE_STEP, Candidate, Entry, Mark, candidates
-from machines.strategies.ladder import STRATEGIES
+from machines.strategies.ladder import strategy_of
 
 _WAITS = (Mark.WAITING, Mark.UNDO_WAITING, Mark.UNDO_FAILED)
 _FAULTS = (Mark.REFUSED, Mark.UNKNOWN, Mark.UNDO_FAILED)
@@ -115,9 +115,10 @@ def _attempt(attempt: AttemptRecord, entries: Sequence[Entry], record: FailoverR
     is_over = attempt.ended_at is not None
     succeeded = is_over and attempt.code is None
     steps = _steps(entries, attempt)
-    if not is_over and record.ended_at is None and attempt.rung in STRATEGIES:
-        begun = {step["name"] for step in steps}
-        steps += [_pending(step.name) for step in STRATEGIES[attempt.rung].steps if step.name not in begun]
+    begun = {step["name"] for step in steps}
+    strategy = strategy_of(attempt.rung, begun)
+    if not is_over and record.ended_at is None and strategy is not None:
+        steps += [_pending(step.name) for step in strategy.steps if step.name not in begun]
     return {
         "number": attempt.number,
         "strategy": attempt.rung.value,

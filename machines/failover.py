@@ -13,12 +13,14 @@ from machines.model import (
     DebtKind,
     Evidence,
     FailoverId,
+    FenceGrade,
     FenceProof,
     InstanceId,
     Machine,
     Mode,
     Reason,
     Replacement,
+    Rung,
     Running,
     Setting,
     Source,
@@ -416,20 +418,38 @@ def _won(machine: Machine, running: Running, new: Replacement, now: datetime) ->
         look_at=None,
         failover=None,
         last_failover=running.id,
+        volume=machine.volume if new.has_volume else None,
+        standby=None,
     )
-    old = machine.primary
-    debts = () if old is None else (_debt(machine, running, DebtKind.DESTROY_INSTANCE, old, "replaced"),)
+    debts = _debts_of_the_old(machine, running, new)
     ended = EndFailover(running, True, None, None, new, debts)
     return Decision(moved, (ended, Notify(f"machine-{machine.id}", because, resolves=True)))
 
 
-def _debt(machine: Machine, running: Running, kind: DebtKind, instance: InstanceId, because: str) -> Debt:
+def _debts_of_the_old(machine: Machine, running: Running, new: Replacement) -> tuple[Debt, ...]:
+    """What the machine leaves behind is given up, and what it needs for the next time is owed."""
+    debts: list[Debt] = []
+    if machine.primary is not None:
+        debts.append(_debt(machine, running, DebtKind.DESTROY_INSTANCE, machine.primary, "replaced"))
+    standby = machine.standby.instance if machine.standby else None
+    if standby is not None and standby != new.instance:
+        debts.append(_debt(machine, running, DebtKind.DESTROY_INSTANCE, standby, "its primary was replaced elsewhere"))
+    if machine.volume is not None and not new.has_volume:
+        volume = _debt(machine, running, DebtKind.DELETE_VOLUME, None, "its machine was moved to another host")
+        debts.append(replace(volume, volume=machine.volume.id))
+    if machine.volume is not None and new.has_volume:
+        debts.append(_debt(machine, running, DebtKind.REARM, None, "its standby became the machine"))
+    return tuple(debts)
+
+
+def _debt(machine: Machine, running: Running, kind: DebtKind, instance: InstanceId | None, because: str) -> Debt:
     return Debt(kind, machine.id, running.id, instance, None, None, f"{because} by failover {running.id}")
 
 
 def _lost(machine: Machine, running: Running, lost: Lost, now: datetime) -> Decision:
     cancelled = lost.code == "cancelled"
-    if lost.code in WORTH_REPEATING and running.repeats < MAX_REPEATS:
+    is_repeatable = running.rung is Rung.CPU_STANDBY and lost.code in WORTH_REPEATING
+    if is_repeatable and running.repeats < MAX_REPEATS:
         again = replace(running, attempt=running.attempt + 1, repeats=running.repeats + 1)
         return Decision(replace(machine, failover=again), (BeginAttempt(again),))
     if running.position + 1 < len(running.ladder) and not cancelled:
@@ -458,7 +478,9 @@ def _cancelled(machine: Machine, running: Running, lost: Lost, now: datetime) ->
 def _close(machine: Machine, running: Running, now: datetime, lost: Lost, success: bool) -> Decision:
     """End a failover without a hand-over. A primary that was alive when it was fenced is started again."""
     debts: tuple[Debt, ...] = ()
-    if running.proof is not None and running.primary_was_alive and machine.primary is not None:
+    proof = running.proof
+    can_start = proof is not None and proof.grade is not FenceGrade.DESTROYED
+    if can_start and running.primary_was_alive and machine.primary is not None:
         debts = (_debt(machine, running, DebtKind.START_INSTANCE, machine.primary, "fenced and not replaced"),)
     closed = replace(machine, failover=None, last_failover=running.id, evidence=None)
     if machine.state is not State.DETECTING:

@@ -102,6 +102,24 @@ class Workload:
 
 
 @dataclass(frozen=True, slots=True)
+class VolumeMount:
+    """A volume of the provider's and where an instance has it. It is bound to one host (facts/vast-api.md, section 6)."""
+
+    id: VolumeId
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Standby:
+    """A GPU rented ahead on the primary's host, with the machine's volume mounted, stopped until it is needed."""
+
+    instance: InstanceId
+    host: HostId
+    label: Label | None = None
+    """Ours where we rented it; None where an operator named it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Running:
     """The failover that a machine is in: what `decide` must know of it."""
 
@@ -159,6 +177,10 @@ class Machine:
     failover: Running | None = None
     last_failover: FailoverId | None = None
     price_per_hour: float | None = None
+    volume: VolumeMount | None = None
+    """Where the workspace lies, if not on the instance's own disk."""
+    standby: Standby | None = None
+    """None beside a volume means that the provider lets no two instances share it, or that none is armed yet."""
 
 
 class Source(Enum):
@@ -291,6 +313,17 @@ class Claim:
     claimed_at: datetime
     workload: Workload
     onstart: str | None = None
+    volume: VolumeMount | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A volume as the provider shows it; `holders` are the instances that have it mounted, running or stopped."""
+
+    id: VolumeId
+    host: HostId
+    size_gb: float
+    holders: tuple[InstanceId, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,6 +341,10 @@ class DebtKind(Enum):
     DESTROY_CLAIM = "destroy_claim"
     STOP_INSTANCE = "stop_instance"
     START_INSTANCE = "start_instance"
+    DELETE_VOLUME = "delete_volume"
+    """Of a host that the machine has left for good."""
+    REARM = "rearm"
+    """Rent a new standby beside the primary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,6 +362,7 @@ class Debt:
     tries: int = 0
     due_at: datetime | None = None
     last_error: str | None = None
+    volume: VolumeId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,7 +370,7 @@ class Replacement:
     """The verified instance that becomes the machine at the hand-over."""
 
     instance: InstanceId
-    label: Label
+    label: Label | None
     host: HostId
     landlord: LandlordId
     ssh: Endpoint
@@ -342,4 +380,6 @@ class Replacement:
     boot_id: str
     data_age_s: float | None
     is_interruptible: bool = False
+    has_volume: bool = False
+    """It has the machine's volume mounted: nothing was copied, and the volume stays the machine's."""
     detail: Mapping[str, Any] = field(default_factory=dict)

@@ -16,6 +16,7 @@ from machines.model import (
     Endpoint,
     FailoverId,
     FenceProof,
+    HostId,
     Instance,
     InstanceId,
     Label,
@@ -26,6 +27,8 @@ from machines.model import (
     OfferQuery,
     Replacement,
     Snapshot,
+    Volume,
+    VolumeId,
 )
 
 T = TypeVar("T")
@@ -56,8 +59,8 @@ class GpuCloud(Protocol):
     """A provider of GPU instances. Each call raises Unknown where the answer was lost, NotYet where it must wait for
     a rate limit, and Refused(code) where the provider said no."""
 
-    async def search(self, query: OfferQuery) -> tuple[Offer, ...]:
-        """Offers that fulfil every condition, cheapest first."""
+    async def search(self, query: OfferQuery, host: HostId | None = None) -> tuple[Offer, ...]:
+        """Offers that fulfil every condition, cheapest first; with `host` only there, also where we rent already."""
         ...
 
     async def rent(self, claim: Claim) -> InstanceId:
@@ -89,6 +92,18 @@ class GpuCloud(Protocol):
     async def destroy(self, target: Claim | InstanceId) -> None:
         """By label only for labels that we minted, registered instances by id only; NotYet until a complete listing,
         past the lag, shows nothing. Nothing there is success."""
+        ...
+
+
+class VolumeStore(Protocol):
+    """The provider's volumes. Each call raises as those of GpuCloud do."""
+
+    async def volumes(self, max_age_s: float = 0.0) -> Mapping[VolumeId, Volume]:
+        """All volumes of the account; Unknown where the list is not whole."""
+        ...
+
+    async def delete(self, volume: VolumeId) -> None:
+        """NotYet while an instance still has it; nothing there is success."""
         ...
 
 

@@ -16,7 +16,7 @@ import msgspec
 from machines.journal import WHOLE_STEP, Candidate, Entry, Mark, candidates
 from machines.model import FailoverId, HostId, Machine, Rung, Running
 from machines.policy import Policy
-from machines.ports import Clock, Fleet, GpuCloud, Journal, Shell, SnapshotStore
+from machines.ports import Clock, Fleet, GpuCloud, Journal, Shell, SnapshotStore, VolumeStore
 
 T = TypeVar("T")
 
@@ -61,6 +61,7 @@ class StepContext:
     cloud: GpuCloud
     shell: Shell
     snapshots: SnapshotStore
+    volumes: VolumeStore
     journal: Journal
     fleet: Fleet
     clock: Clock

@@ -42,6 +42,8 @@ from machines.model import (
     Setting,
     Snapshot,
     Status,
+    Volume,
+    VolumeId,
 )
 from machines.policy import Policy
 
@@ -135,6 +137,7 @@ class Outside:
 
     instances: dict[int, Instance] = field(default_factory=dict)
     offers: tuple[Offer, ...] = ()
+    shelf: dict[VolumeId, Volume] = field(default_factory=dict)
     snapshot: Snapshot | None = None
     asked: int = 0
     fault: Exception | None = None
@@ -149,8 +152,11 @@ class Outside:
             raise self.fault
         return Listing({InstanceId(number): row for number, row in self.instances.items()}, True, BEGIN)
 
-    async def search(self, query: OfferQuery) -> tuple[Offer, ...]:
+    async def search(self, query: OfferQuery, host: HostId | None = None) -> tuple[Offer, ...]:
         return self.offers
+
+    async def volumes(self, max_age_s: float = 0.0) -> Mapping[VolumeId, Volume]:
+        return self.shelf
 
     async def newest(self, machine: MachineId, now: datetime) -> Snapshot | None:
         return self.snapshot
@@ -261,7 +267,7 @@ async def stage(
     log = EmbeddedLog(clock)
     await log.start()
     await log.ensure_topics(topics.specs())
-    readiness = ReadinessPoll(loop, outside, outside, policy, clock)  # type: ignore[arg-type]
+    readiness = ReadinessPoll(loop, outside, outside, outside, policy, clock)  # type: ignore[arg-type]
     services = Services(
         store, loop, commands, registry, readiness, log, topics.HEARTBEATS, clock, token, policy, "0.1.0", health
     )

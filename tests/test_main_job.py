@@ -16,15 +16,21 @@ def demo(*options: str) -> tuple[int, dict]:
     return run.returncode, json.loads(run.stdout)
 
 
-@pytest.mark.parametrize("weather", ["calm", "hard"])
-def test_killed_machines_come_back_by_themselves(weather):
-    code, story = demo("--machines", "6", "--kill", "2", "--speed", "20", "--weather", weather, "--timeout", "150")
+@pytest.mark.parametrize(("weather", "sharing"), [("calm", "allowed"), ("calm", "refused"), ("hard", "allowed")])
+def test_killed_machines_come_back_by_themselves(weather, sharing):
+    fleet = ("--machines", "6", "--kill", "2", "--speed", "20", "--timeout", "150")
+    code, story = demo(*fleet, "--weather", weather, "--volume-sharing", sharing)
     assert code == 0
     assert story["ok"]
     killed = [machine for machine in story["machines"] if machine["killed"]]
     assert len(killed) == 2
+    crashed, hostless = killed
+    assert hostless["strategy"] == "cpu_standby", "the host took the standby and the volume with it"
+    if weather == "calm":
+        assert crashed["strategy"] == "warm_pool"
+        assert crashed["fence_grade"] == ("stopped" if sharing == "allowed" else "destroyed")
+        assert crashed["data_age_seconds"] == 0
     for machine in killed:
-        assert machine["strategy"] == "cpu_standby"
         assert machine["new_instance"] != machine["old_instance"]
         assert machine["fence_grade"] in ("stopped", "severed", "destroyed")
         assert [step["name"] for step in machine["steps"]][-1] == "hand_over"

@@ -94,6 +94,8 @@ machines = st.builds(
     failover=st.none() | runnings,
     last_failover=st.none() | st.just("fo_0"),
     price_per_hour=st.none() | numbers,
+    volume=st.none() | st.builds(model.VolumeMount, ids, words),
+    standby=st.none() | st.builds(model.Standby, ids, ids, st.none() | words),
 )
 
 
@@ -131,5 +133,6 @@ def test_every_field_of_a_machine_is_tried() -> None:
         "id", "name", "state", "version", "fence", "setting", "mode", "priority", "primary", "host", "landlord",
         "is_interruptible", "ssh", "host_key", "workspace_path", "workload", "partition", "interval_s", "boot_id",
         "because", "since", "evidence", "look_at", "failover", "last_failover", "price_per_hour",
+        "volume", "standby",
     }  # fmt: skip
     assert set(default) == tried

@@ -78,6 +78,8 @@ class KafkaConsumer:
 
     async def commit(self, offsets: Mapping[Partition, int]) -> None:
         """Raise LogUnavailable also where a partition has gone to another member: it reads from the older offset."""
+        if not offsets:
+            return
         consumer = self._ready()
         request = consumer.commit({_theirs(partition): offset for partition, offset in offsets.items()})
         await self._within("committed", request)

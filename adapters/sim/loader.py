@@ -14,20 +14,28 @@ MOST = 5000
 
 
 def load(world: World, form: Form, now: datetime) -> list[Instance]:
-    """Make `count` running instances. `{n}` in label, env and onstart becomes the number, from `first` (1) on."""
+    """Make `count` running instances. `{n}` in label, env and onstart becomes the number, from `first` (1) on.
+
+    With `volume_gb` each has a volume of its own at `mount_path`; with `standby` also a second, stopped rental on the
+    same host that shares it, which follows it in the result.
+    """
     count, first = form.get("count", int, 1), form.get("first", int, 1)
     label, onstart = form.get("label", str, None), form.get("onstart", str, None)
     env, image = form.get("env", dict, {}), form.get("image", str, "pytorch/pytorch:latest")
     gpu_name = form.get("gpu_name", str, None)
     one_per_host, disk = form.get("one_per_host", bool, True), form.get("disk", float, 32.0)
     volume_gb, mount_path = form.get("volume_gb", float, None), form.get("mount_path", str, "/workspace")
+    standby = form.get("standby", bool, False)
     form.end()
+    if standby and volume_gb is None:
+        raise ControlError(400, "invalid_field", "'standby' needs 'volume_gb': it has no data of its own", "standby")
     if not 1 <= count <= MOST:
         raise ControlError(400, "invalid_field", f"'count' must be 1 to {MOST}", "count")
     kind = _kind(world, gpu_name)
     loaded = []
     for number in range(first, first + count):
-        ask = _ask(world, kind, one_per_host=one_per_host)
+        # Where a volume is to be shared or followed, the host needs a GPU to spare, and a market that may take one.
+        ask = _ask(world, kind, one_per_host=one_per_host, idle=1 if volume_gb is None else 3)
         body: dict[str, Any] = {
             "image": image,
             "disk": disk,
@@ -48,6 +56,8 @@ def load(world: World, form: Form, now: datetime) -> list[Instance]:
         if MACHINE_ENV in instance.env:
             world.snapshots.take(instance, now)
         loaded.append(instance)
+        if standby:
+            loaded.append(world.rentals.load_standby(now, instance, ask))
     return loaded
 
 
@@ -61,12 +71,12 @@ def _kind(world: World, gpu_name: str | None) -> GpuKind | None:
     return kind
 
 
-def _ask(world: World, kind: GpuKind | None, *, one_per_host: bool) -> Ask:
+def _ask(world: World, kind: GpuKind | None, *, one_per_host: bool, idle: int) -> Ask:
     """The first offer that fits; a new host is drawn where none does."""
     rented = {instance.host.machine_id for instance in world.instances.values()} if one_per_host else set()
     for ask in world.market.asks.values():
         host = ask.host
-        fits = ask.num_gpus == 1 and host.alive and host.idle() and host.machine_id not in rented
+        fits = ask.num_gpus == 1 and host.alive and host.idle() >= idle and host.machine_id not in rented
         if fits and (kind is None or host.kind.name == kind.name):
             return ask
     host = world.market.draw_host(kind or GPU_KINDS[0], size=4)

@@ -144,6 +144,26 @@ class Rentals:
         self.lifecycle.open_ssh(instance, now)
         return instance
 
+    def load_standby(self, now: datetime, primary: Instance, ask: Ask) -> Instance:
+        """A stopped rental beside a loaded one, with the same volumes and the same onstart; it has run once before."""
+        request = RentalRequest(
+            image=primary.image,
+            disk_gb=primary.disk_gb,
+            label=f"{primary.label}-standby" if primary.label else None,
+            env=dict(primary.env),
+            onstart=primary.onstart,
+            args=[],
+            runtype=primary.runtype,
+            price=None,
+            starts=False,
+            cancels_unavailable=True,
+            mounts=primary.mounts,
+            new_volume=None,
+        )
+        instance = self._make(ask, request, now, "stopped")
+        instance.fate, instance.visible_at, instance.has_booted, instance.actual = None, now, True, "exited"
+        return instance
+
     # -- read ---------------------------------------------------------------------------------------------------
 
     def show(self, now: datetime, instance_id: int) -> Answer:

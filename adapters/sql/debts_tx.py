@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, insert, or_, select, update
 from adapters.sql.rows import debt_from, debt_values
 from adapters.sql.statements import Statements
 from adapters.sql.tables import DEBTS
-from machines.model import Debt, DebtKind, FailoverId, MachineId
+from machines.model import Debt, DebtKind, FailoverId, Label, MachineId
 
 _c = DEBTS.c
 _INSERT = insert(DEBTS)
@@ -24,6 +24,7 @@ _DUE = (
 )
 _CHANGE = update(DEBTS).where(_c.id == bindparam("wanted"), _c.closed_at.is_(None))
 _POSTPONE = _CHANGE.values(tries=_c.tries + 1, due_at=bindparam("new_due_at"), last_error=bindparam("error"))
+_BIND = _CHANGE.values(label=bindparam("label"), claimed_at=bindparam("claimed_at"))
 _DROP = update(DEBTS).where(
     _c.failover_id == bindparam("wanted"),
     _c.kind.in_(bindparam("kinds", expanding=True)),
@@ -50,6 +51,11 @@ class DebtStatements(Statements):
         """A try that did not succeed: counted, with its error. False where the debt is closed."""
         values = {"wanted": debt, "new_due_at": due_at, "error": error}
         return self._connection.execute(_POSTPONE, values).rowcount == 1
+
+    def bind_debt(self, debt: int, label: Label | None, claimed_at: datetime | None) -> bool:
+        """The label under which the debt is about to rent, written before it does; None once that claim is settled."""
+        values = {"wanted": debt, "label": label, "claimed_at": claimed_at}
+        return self._connection.execute(_BIND, values).rowcount == 1
 
     def pay_debt(self, debt: int, at: datetime) -> bool:
         """False where it was closed before."""

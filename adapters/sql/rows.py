@@ -27,6 +27,8 @@ from machines.model import (
     Rung,
     Running,
     Setting,
+    Standby,
+    VolumeMount,
     Workload,
 )
 from machines.states import State
@@ -77,6 +79,8 @@ def machine_values(machine: Machine) -> Values:
         "failover_id": None if machine.failover is None else machine.failover.id,
         "last_failover": machine.last_failover,
         "price_per_hour": machine.price_per_hour,
+        "volume": plain(machine.volume),
+        "standby": plain(machine.standby),
     }
 
 
@@ -109,6 +113,8 @@ def machine_from(row: Row[Any]) -> Machine:
         failover=_nested(row.running, Running),
         last_failover=row.last_failover,
         price_per_hour=row.price_per_hour,
+        volume=_nested(row.volume, VolumeMount),
+        standby=_nested(row.standby, Standby),
     )
 
 
@@ -178,6 +184,7 @@ def debt_values(debt: Debt) -> Values:
         "tries": debt.tries,
         "due_at": debt.due_at,
         "last_error": debt.last_error,
+        "volume": debt.volume,
     }
 
 
@@ -194,6 +201,7 @@ def debt_from(row: Row[Any]) -> Debt:
         tries=row.tries,
         due_at=row.due_at,
         last_error=row.last_error,
+        volume=row.volume,
     )
 
 

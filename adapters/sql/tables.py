@@ -95,6 +95,8 @@ class Machines(Row, table=True):
     failover_id: str | None = Field(sa_column=Column(Text))
     last_failover: str | None = Field(sa_column=Column(Text))
     price_per_hour: float | None = Field(sa_column=Column(Double))
+    volume: dict[str, Any] | None = Field(sa_column=Column(nested()))
+    standby: dict[str, Any] | None = Field(sa_column=Column(nested()))
 
 
 class Failovers(Row, table=True):
@@ -179,6 +181,7 @@ class Debts(Row, table=True):
     tries: int = Field(sa_column=Column(Integer, nullable=False))
     due_at: datetime | None = Field(sa_column=Column(UtcDateTime))
     last_error: str | None = Field(sa_column=Column(Prose))
+    volume: int | None = Field(sa_column=Column(BigInteger))
     closed_at: datetime | None = Field(sa_column=Column(UtcDateTime))
     outcome: str | None = Field(sa_column=Column(Text))
 

@@ -19,8 +19,9 @@ def create_body(claim: Claim) -> dict[str, object]:
     No price, for a price makes it interruptible. `cancel_unavail`, for otherwise a taken GPU leaves us a stopped rental
     that bills its disk.
     """
-    workload = claim.workload
-    return {
+    workload, volume = claim.workload, claim.volume
+    mount = {"create_new": False, "volume_id": volume.id, "mount_path": volume.path} if volume else None
+    body: dict[str, object] = {
         "client_id": "me",
         "image": workload.image,
         "env": dict(workload.env),
@@ -40,6 +41,7 @@ def create_body(claim: Claim) -> dict[str, object]:
         "user": None,
         "runtype": "ssh_direc ssh_proxy",
     }
+    return body | ({"volume_info": mount} if mount else {})
 
 
 def contract_in(reply: Reply) -> InstanceId | None:
@@ -54,6 +56,10 @@ def why_not_created(reply: Reply) -> StepError:
         return Unknown(f"create answered yes and named no rental: {reply}")
     if reply.kind is Kind.NO_OFFER or (reply.status in (404, 410) and reply.kind is not Kind.MONEY):
         return Refused("no_offer_matches", f"the offer is gone: {reply}")
+    if reply.error == "invalid_args" and "volume" in reply.message:
+        if "in use" in reply.message:
+            return Refused("volume_in_use", f"the volume is not shared: {reply}")
+        return Refused("warm_pool_not_ready", f"the volume is refused: {reply}")
     return refusal(reply)
 
 

@@ -7,6 +7,7 @@ The provider's numbers may be strings, its addresses end in newlines, and half o
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 
 from machines.model import Endpoint, HostId, Instance, InstanceId, Label, LandlordId, Offer, OfferId, Status
@@ -23,6 +24,9 @@ _STATUS = {
     "unknown": Status.OFFLINE,
     "offline": Status.OFFLINE,
 }
+
+
+_VOLUME_FLAG = re.compile(r"\s*-v\s+V\.\d+:")
 
 
 class BadRow(ValueError):
@@ -136,7 +140,10 @@ def _port(value: object, shift: int = 0) -> int | None:
 def _env(pairs: object) -> Mapping[str, str]:
     """`extra_env` is a list of pairs; an object is what the documentation once showed."""
     if isinstance(pairs, dict):
-        return {str(key): str(value) for key, value in pairs.items()}
-    if not isinstance(pairs, list):
+        found = {str(key): str(value) for key, value in pairs.items()}
+    elif isinstance(pairs, list):
+        found = {str(pair[0]): str(pair[1]) for pair in pairs if isinstance(pair, list) and len(pair) == 2}
+    else:
         return {}
-    return {str(pair[0]): str(pair[1]) for pair in pairs if isinstance(pair, list) and len(pair) == 2}
+    # A flag that mounts a volume belongs to the rental and its host, not to the customer's world.
+    return {key: value for key, value in found.items() if not _VOLUME_FLAG.match(key)}

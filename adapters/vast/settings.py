@@ -33,6 +33,8 @@ CHANGE = Route("PUT", "/api/v0/instances/{id}/", 1.0)
 """Start, stop and label: one endpoint, one threshold."""
 REBOOT = Route("PUT", "/api/v0/instances/reboot/{id}/", 1.0, is_repeatable=False)
 DESTROY = Route("DELETE", "/api/v0/instances/{id}/", 3.0)
+LIST_VOLUMES = Route("GET", "/api/v0/volumes", 2.0)
+DELETE_VOLUME = Route("DELETE", "/api/v0/volumes/", 2.0)
 ACCOUNT = Route("GET", "/api/v0/users/current", 1.0)
 SPEND_RATE = Route("GET", "/api/v0/users/spend-rate/", 7.0)
 SSH_KEYS = Route("GET", "/api/v0/ssh/", 1.0)

@@ -66,7 +66,7 @@ def readiness_body(found: Readiness) -> dict[str, Any]:
         "warm_pool_ready": found.warm_pool_ready,
         "warm_pool_status": {
             "state": _warm_pool_state(found),
-            "standby_gpu_id": None,
+            "standby_gpu_id": found.standby,
             "why": found.warm_pool_why,
         },
         "cpu_standby_ready": found.cpu_standby_ready,

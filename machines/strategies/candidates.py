@@ -22,14 +22,15 @@ from machines.model import (
     Instance,
     InstanceId,
     Label,
-    LandlordId,
     Listing,
     Offer,
     OfferQuery,
     Snapshot,
     Status,
+    VolumeMount,
 )
 from machines.saga import StepContext
+from machines.strategies.serving import Place
 
 STEP = "rent_candidate"
 _LOOK_AGAIN = timedelta(seconds=5)
@@ -40,18 +41,18 @@ _MAX_CLAIMS = 80
 _MAX_WIDTH = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Winner:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Winner(Place):
     candidate: int
-    label: Label
-    instance: InstanceId
-    host: HostId
-    landlord: LandlordId
-    ssh: Endpoint
-    host_key: str
-    gpu_name: str
-    price_per_hour: float
-    is_interruptible: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the race is for: a place for a snapshot on any other host, or one on this host with the volume."""
+
+    snapshot: Snapshot | None = None
+    host: HostId | None = None
+    volume: VolumeMount | None = None
 
 
 def query_for(ctx: StepContext) -> OfferQuery:
@@ -71,9 +72,14 @@ def query_for(ctx: StepContext) -> OfferQuery:
     )
 
 
-async def rent_candidate(ctx: StepContext, snapshot: Snapshot) -> Winner:
+def query_for_host(ctx: StepContext) -> OfferQuery:
+    """The same on the machine's own host, whatever is said of that host: its volume is nowhere else."""
+    return replace(query_for(ctx), not_hosts=frozenset(), min_reliability=0.0)
+
+
+async def rent_candidate(ctx: StepContext, wish: Wish) -> Winner:
     """Rent, watch, check; raise NotYet until one passes. Refused("no_offer_matches") when there is nothing left."""
-    race = _Race(ctx, snapshot)
+    race = _Race(ctx, wish)
     await race.resolve_claims()
     winner = await race.find_winner()
     if winner is not None:
@@ -95,9 +101,9 @@ async def destroy_candidates(ctx: StepContext) -> None:
 class _Race:
     """One look at all candidates of the step; what it learns goes to the journal at once."""
 
-    def __init__(self, ctx: StepContext, snapshot: Snapshot) -> None:
+    def __init__(self, ctx: StepContext, wish: Wish) -> None:
         self._ctx = ctx
-        self._snapshot = snapshot
+        self._wish = wish
         self._all: dict[int, Candidate] = {candidate.number: candidate for candidate in ctx.candidates(STEP)}
         self._last_refusal = "no offer was found"
 
@@ -162,9 +168,10 @@ class _Race:
         """GPU, disk and shell in one command over SSH; then whether it can download at all."""
         try:
             result = await self._ctx.shell.run(ssh, _check_command(self._ctx.machine.workspace_path), timeout_s=30.0)
-            fault = _check_fault(result.exit_status, result.stdout, row, self._snapshot)
-            if fault is None:
-                await self._ctx.snapshots.check_download(self._snapshot, row.id, ssh)
+            snapshot = self._wish.snapshot
+            fault = _check_fault(result.exit_status, result.stdout, row, snapshot.size_bytes if snapshot else 0)
+            if fault is None and snapshot is not None:
+                await self._ctx.snapshots.check_download(snapshot, row.id, ssh)
         except (NotYet, Unknown):
             return None
         except Refused as refused:
@@ -174,16 +181,16 @@ class _Race:
             return None
         claim = candidate.claim
         return Winner(
-            candidate.number,
-            claim.label,
-            row.id,
-            row.host,
-            row.landlord,
-            ssh,
-            result.host_key,
-            row.gpu_name,
-            row.price_per_hour,
-            row.is_interruptible,
+            candidate=candidate.number,
+            instance=row.id,
+            label=claim.label,
+            host=row.host,
+            landlord=row.landlord,
+            ssh=ssh,
+            host_key=result.host_key,
+            gpu_name=row.gpu_name,
+            price_per_hour=row.price_per_hour,
+            is_interruptible=row.is_interruptible,
         )
 
     async def drop_losers(self, winner: Winner) -> None:
@@ -195,6 +202,8 @@ class _Race:
         """Rent until the race is as wide as it should be; each death widens it by one."""
         deaths = sum(1 for c in self._all.values() if not c.is_live and c.instance is not None)
         width = min(_MAX_WIDTH, self._ctx.policy.candidate_width + deaths // 2)
+        if self._wish.volume is not None:
+            width = 1  # Two rentals would want the same volume.
         missing = width - len([candidate for candidate in self.live() if self._is_fresh(candidate)])
         rented = sum(1 for c in self._all.values() if c.instance is not None)
         missing = min(missing, self._ctx.policy.max_candidates - rented)
@@ -208,8 +217,10 @@ class _Race:
 
     async def _offers(self) -> Sequence[Offer]:
         query = replace(query_for(self._ctx), not_hosts=self._taken_hosts())
+        if self._wish.host is not None:
+            query = query_for_host(self._ctx)
         try:
-            offers = await self._ctx.cloud.search(query)
+            offers = await self._ctx.cloud.search(query, self._wish.host)
         except (NotYet, Unknown):
             if self.live():
                 return ()
@@ -232,7 +243,8 @@ class _Race:
 
     async def _rent(self, offer: Offer) -> bool:
         number = len(self._all)
-        claim = Claim(self._label(number), offer, self._ctx.clock.now(), self._ctx.machine.workload)
+        now, workload = self._ctx.clock.now(), self._ctx.machine.workload
+        claim = Claim(self._label(number), offer, now, workload, volume=self._wish.volume)
         candidate = Candidate(number, claim, Mark.CLAIMED, None, None)
         await self._ctx.journal.append(
             Entry(STEP, Mark.CLAIMED, claim.claimed_at, number, as_output(claim)),
@@ -304,7 +316,7 @@ def _check_command(workspace_path: str) -> str:
     )
 
 
-def _check_fault(exit_status: int, stdout: str, row: Instance, snapshot: Snapshot) -> str | None:
+def _check_fault(exit_status: int, stdout: str, row: Instance, needed_bytes: int) -> str | None:
     gpus, _, disk = stdout.partition("---")
     if exit_status != 0:
         return f"its check command failed with status {exit_status}"
@@ -313,6 +325,6 @@ def _check_fault(exit_status: int, stdout: str, row: Instance, snapshot: Snapsho
         return f"it shows {len(names)} GPUs instead of {row.num_gpus}"
     columns = disk.split()
     free = int(columns[3]) * 1024 if len(columns) > 3 and columns[3].isdigit() else 0
-    if free < snapshot.size_bytes:
-        return f"its disk has {free} bytes free, the snapshot needs {snapshot.size_bytes}"
+    if free < needed_bytes:
+        return f"its disk has {free} bytes free, the snapshot needs {needed_bytes}"
     return None

@@ -10,19 +10,15 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
-import msgspec
-
-from machines.errors import NotYet, Refused
-from machines.model import MachineId, Replacement, Rung, Snapshot
+from machines.errors import Refused
+from machines.model import MachineId, Rung, Snapshot
 from machines.ports import RestoreReport
 from machines.saga import Step, StepContext, Strategy
-from machines.strategies import candidates
+from machines.strategies import candidates, serving
 from machines.strategies.candidates import Winner
 from machines.strategies.fencing import FENCE_PRIMARY
-
-_SSH_AGAIN = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,22 +39,6 @@ class Verified:
     files: int
 
 
-@dataclass(frozen=True, slots=True)
-class AgentStarted:
-    command: str
-
-
-@dataclass(frozen=True, slots=True)
-class FirstBeat:
-    boot_id: str
-    heard_over: str
-
-
-@dataclass(frozen=True, slots=True)
-class HandedOver:
-    instance: int
-
-
 async def choose_snapshot(ctx: StepContext) -> Chosen:
     """The newest verified one; before a living primary is fenced, also a look whether anything could be rented."""
     now = ctx.clock.now()
@@ -75,7 +55,7 @@ async def choose_snapshot(ctx: StepContext) -> Chosen:
 
 
 async def rent_candidate(ctx: StepContext) -> Winner:
-    return await candidates.rent_candidate(ctx, ctx.output(CHOOSE_SNAPSHOT).snapshot)
+    return await candidates.rent_candidate(ctx, candidates.Wish(snapshot=ctx.output(CHOOSE_SNAPSHOT).snapshot))
 
 
 async def restore(ctx: StepContext) -> RestoreReport:
@@ -106,65 +86,8 @@ def _hashes(text: str) -> dict[str, str]:
     return {pair[1].strip().removeprefix("./"): pair[0] for pair in pairs if len(pair) == 2}
 
 
-async def start_agent(ctx: StepContext) -> AgentStarted:
-    """Start the machine's heartbeat agent; a second start replaces the first."""
-    winner = ctx.output(RENT_CANDIDATE)
-    command = ctx.fleet.agent_command(ctx.machine, winner.instance)
-    result = await ctx.shell.run(winner.ssh, command, winner.host_key, timeout_s=60.0)
-    if result.exit_status != 0:
-        raise NotYet(f"the agent did not start (status {result.exit_status}): {result.stderr[:200]}", _SSH_AGAIN)
-    return AgentStarted("failoverd agent")
-
-
-async def await_heartbeat(ctx: StepContext) -> FirstBeat:
-    """A replacement serves when it speaks. While the heartbeat path is blind, its local status stands in."""
-    winner = ctx.output(RENT_CANDIDATE)
-    heard = ctx.fleet.heard(winner.instance)
-    if heard is not None:
-        return FirstBeat(heard.boot_id, "heartbeat")
-    if ctx.fleet.is_blind(ctx.machine.id):
-        local = await _local_status(ctx, winner)
-        await ctx.clock.sleep(2 * ctx.machine.interval_s)
-        later = await _local_status(ctx, winner)
-        if local is not None and later is not None and local[0] == later[0] and later[1] > local[1]:
-            return FirstBeat(later[0], "agent's local status over SSH; the heartbeat path is blind")
-    raise NotYet("the new agent has not been heard yet", timedelta(seconds=2))
-
-
-async def _local_status(ctx: StepContext, winner: Winner) -> tuple[str, int] | None:
-    """(boot id, sequence) that the agent wrote down on its own machine."""
-    result = await ctx.shell.run(winner.ssh, 'cat "$HOME/.failoverd/agent.json"', winner.host_key, timeout_s=30.0)
-    try:
-        status = msgspec.json.decode(result.stdout.encode(), type=_LocalStatus)
-    except msgspec.DecodeError:
-        return None
-    return status.boot_id, status.sequence
-
-
-class _LocalStatus(msgspec.Struct):
-    boot_id: str
-    sequence: int
-
-
-async def hand_over(ctx: StepContext) -> HandedOver:
-    """The point of no return: in one transaction the replacement becomes the machine."""
-    winner = ctx.output(RENT_CANDIDATE)
-    chosen = ctx.output(CHOOSE_SNAPSHOT)
-    new = Replacement(
-        instance=winner.instance,
-        label=winner.label,
-        host=winner.host,
-        landlord=winner.landlord,
-        ssh=winner.ssh,
-        host_key=winner.host_key,
-        gpu_name=winner.gpu_name,
-        price_per_hour=winner.price_per_hour,
-        boot_id=ctx.output(AWAIT_HEARTBEAT).boot_id,
-        data_age_s=(ctx.failover.started_at - chosen.taken_at).total_seconds(),
-        is_interruptible=winner.is_interruptible,
-    )
-    await ctx.fleet.hand_over(ctx.machine.id, ctx.failover_id, new)
-    return HandedOver(winner.instance)
+def _data_age_s(ctx: StepContext) -> float:
+    return (ctx.failover.started_at - ctx.output(CHOOSE_SNAPSHOT).taken_at).total_seconds()
 
 
 CHOOSE_SNAPSHOT = Step("choose_snapshot", choose_snapshot, Chosen, tries=20, waits=20, late="provider_unavailable")
@@ -179,9 +102,9 @@ RENT_CANDIDATE = Step(
 )
 RESTORE = Step("restore", restore, RestoreReport, tries=20, waits=2000, late="restore_failed")
 VERIFY = Step("verify", verify, Verified, tries=6, waits=10, late="verify_failed")
-START_AGENT = Step("start_agent", start_agent, AgentStarted, tries=6, waits=10, late="ssh_unreachable")
-AWAIT_HEARTBEAT = Step("await_heartbeat", await_heartbeat, FirstBeat, tries=6, waits=60, late="verify_failed")
-HAND_OVER = Step("hand_over", hand_over, HandedOver)
+START_AGENT = serving.start_agent(RENT_CANDIDATE)
+AWAIT_HEARTBEAT = serving.await_heartbeat(RENT_CANDIDATE, START_AGENT)
+HAND_OVER = serving.hand_over(RENT_CANDIDATE, AWAIT_HEARTBEAT, _data_age_s, has_volume=False)
 
 CPU_STANDBY = Strategy(
     Rung.CPU_STANDBY,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from machines.errors import NotYet
+from machines.errors import NotYet, Refused
 from machines.journal import Mark
 from machines.model import Debt, DebtKind, FenceGrade, FenceProof, Instance, InstanceId, Status
 from machines.saga import Step, StepContext
@@ -18,8 +18,41 @@ async def fence_primary(ctx: StepContext) -> FenceProof:
 
     The fence belongs to the failover: an attempt that finds it raised inherits it.
     """
-    if ctx.failover.proof is not None:
-        return ctx.failover.proof
+    return ctx.failover.proof or await _stop_and_prove(ctx)
+
+
+async def fence_beside_volume(ctx: StepContext) -> FenceProof:
+    """As `fence_primary`, for a replacement that writes the same volume: an old instance that is only out of reach may
+    still write, so `severed` is a refusal here."""
+    proof = ctx.failover.proof or await _stop_and_prove(ctx)
+    if proof.grade is FenceGrade.SEVERED:
+        raise Refused("host_offline", f"the old instance may still write the volume: {proof.proof}")
+    return proof
+
+
+async def fence_by_destroying(ctx: StepContext) -> FenceProof:
+    """Destroy the old instance: the way to get its volume where the provider lets no two instances share one.
+
+    Destroying is accepted for an offline host too, but then proves nothing, so the host is looked at first.
+    """
+    proof = ctx.failover.proof
+    if proof is not None and proof.grade is FenceGrade.DESTROYED:
+        return proof
+    primary = primary_of(ctx.machine)
+    shown = (await ctx.cloud.list(max_age_s=3.0)).instances.get(primary) or await ctx.cloud.show(primary)
+    if shown is not None and shown.status is Status.OFFLINE:
+        raise Refused("host_offline", f"the provider says that host {shown.host} is offline")
+    await ctx.cloud.destroy(primary)
+    if proof is not None:
+        return proof
+    destroyed = FenceProof(
+        FenceGrade.DESTROYED, "our destroy was accepted; a complete listing lacks it", ctx.clock.now()
+    )
+    await ctx.fleet.save_proof(ctx.machine.id, ctx.failover_id, destroyed, ())
+    return destroyed
+
+
+async def _stop_and_prove(ctx: StepContext) -> FenceProof:
     primary = primary_of(ctx.machine)
     asked_before = any(entry.step == FENCE_PRIMARY.name and entry.mark is Mark.WAITING for entry in ctx.entries)
     if not asked_before:
@@ -63,7 +96,7 @@ def _grade(shown: Instance) -> FenceGrade | None:
 def _proof_text(shown: Instance, grade: FenceGrade) -> str:
     if grade is FenceGrade.STOPPED:
         return "our stop was accepted; read back: exited, intended stopped"
-    return f"our stop was accepted; the provider says of its host: {shown.detail or 'offline'}"
+    return f"our stop was accepted; the provider says that host {shown.host} is offline"
 
 
 def _stop_debt(ctx: StepContext, primary: InstanceId) -> Debt:
@@ -73,3 +106,10 @@ def _stop_debt(ctx: StepContext, primary: InstanceId) -> Debt:
 
 FENCE_PRIMARY = Step("fence_primary", fence_primary, FenceProof, waits=120, tries=20, late="fence_failed")
 """No undo: the fence belongs to the failover, not to the attempt."""
+
+FENCE_BESIDE_VOLUME = Step("fence_primary", fence_beside_volume, FenceProof, waits=30, tries=20, late="host_offline")
+"""A host that neither stops the instance nor is called offline within 90 s is given up as offline."""
+
+FENCE_BY_DESTROYING = Step(
+    "fence_primary", fence_by_destroying, FenceProof, waits=30, tries=20, late="fence_failed", irreversible=True
+)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import assert_never
 
-from machines.model import Rung, Setting
+from machines.model import Machine, Rung, Setting
 from machines.saga import Strategy
 from machines.states import State, Trigger
 from machines.strategies.cpu_standby import CPU_STANDBY
 from machines.strategies.repair_primary import REPAIR_PRIMARY
+from machines.strategies.warm_pool import WARM_POOL, WARM_POOL_ALONE
 
-STRATEGIES: dict[Rung, Strategy] = {strategy.rung: strategy for strategy in (REPAIR_PRIMARY, CPU_STANDBY)}
-"""What this version can carry out."""
+STRATEGIES: tuple[Strategy, ...] = (REPAIR_PRIMARY, WARM_POOL, WARM_POOL_ALONE, CPU_STANDBY)
+"""What this version can carry out; the first of a rung is its usual form."""
 
 STARTED_BY: dict[Rung, Trigger] = {
     Rung.WARM_POOL: Trigger.WARM_POOL_STARTED,
@@ -26,6 +28,20 @@ ATTEMPT_STATE: dict[Rung, State] = {
     Rung.CPU_STANDBY: State.CPU_STANDBY_ATTEMPT,
     Rung.REGIONAL_VOLUME: State.REGIONAL_VOLUME_ATTEMPT,
 }
+
+
+def strategy_for(rung: Rung, machine: Machine) -> Strategy | None:
+    """The form of the rung that fits the machine. It stays the same during an attempt, because nothing that it depends
+    on changes while a failover runs."""
+    if rung is Rung.WARM_POOL:
+        return WARM_POOL if machine.standby is not None or machine.volume is None else WARM_POOL_ALONE
+    return next((strategy for strategy in STRATEGIES if strategy.rung is rung), None)
+
+
+def strategy_of(rung: Rung, begun: Collection[str]) -> Strategy | None:
+    """The form of the rung that an attempt with these steps takes, as far as its journal tells."""
+    forms = [strategy for strategy in STRATEGIES if strategy.rung is rung]
+    return next((form for form in forms if set(begun) <= {step.name for step in form.steps}), None)
 
 
 def ladder(setting: Setting, repair_first: bool = False) -> tuple[Rung, ...]:

@@ -45,15 +45,20 @@ async def await_heartbeat(ctx: StepContext) -> SpokeAgain:
     heard = ctx.fleet.heard(rebooted.instance)
     if heard is not None and heard.boot_id != rebooted.boot_id_before:
         return SpokeAgain(heard.boot_id)
-    shown = await ctx.cloud.show(rebooted.instance)
-    waited = sum(1 for entry in ctx.entries if entry.step == "await_heartbeat" and entry.until is not None)
-    if waited >= _EXITED_IS_FINAL_AFTER and shown is not None and shown.status is Status.EXITED:
-        raise Refused("primary_not_restartable", "the container exited again after its reboot")
-    raise NotYet("the rebooted primary has not spoken yet", timedelta(seconds=5))
+    shown = (await ctx.cloud.list(max_age_s=2.0)).instances.get(rebooted.instance)
+    waits = [entry for entry in ctx.entries if entry.step == "await_heartbeat" and entry.until is not None]
+    if shown is not None and shown.status is Status.EXITED:
+        came_up = any((entry.why or "").endswith(_CAME_UP) for entry in waits)
+        if came_up or len(waits) >= _EXITED_IS_FINAL_AFTER:
+            raise Refused("primary_not_restartable", "the container exited again after its reboot")
+        raise NotYet("the rebooted primary has not spoken yet", _LOOK_AGAIN)
+    raise NotYet(f"the rebooted primary has not spoken yet{_CAME_UP}", _LOOK_AGAIN)
 
 
-_EXITED_IS_FINAL_AFTER = 8
-"""Waits of 5 s in which `exited` may still be a stale word (facts/vast-api.md, section 9.2)."""
+_LOOK_AGAIN = timedelta(seconds=4)
+_CAME_UP = "; it does not read exited any more"
+_EXITED_IS_FINAL_AFTER = 10
+"""Waits of 4 s in which `exited` may still be a stale word (facts/vast-api.md, section 9.2)."""
 
 REBOOT = Step("reboot", reboot, Rebooted, tries=1, waits=4, late="primary_not_restartable")
 AWAIT_HEARTBEAT = Step("await_heartbeat", await_heartbeat, SpokeAgain, waits=24, late="primary_not_restartable")

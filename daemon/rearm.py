@@ -1,0 +1,181 @@
+"""Gives a machine a new standby: rented beside its primary with the same volume, seen running once, then stopped.
+
+Worked off as a debt, so that no crash forgets it. The label under which it rents is written into the debt before the
+rental; whatever bears it is found again by it, and is accounted for while the debt is open.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import structlog
+
+from adapters.sql.executor import Store
+from adapters.sql.tx import Tx
+from daemon.loop import Loop
+from machines.errors import NotYet, Refused
+from machines.model import (
+    Claim,
+    Debt,
+    DebtKind,
+    HostId,
+    Instance,
+    Label,
+    LandlordId,
+    Machine,
+    Offer,
+    OfferId,
+    OfferQuery,
+    Rung,
+    Standby,
+    Status,
+    VolumeMount,
+    Workload,
+)
+from machines.policy import Policy
+from machines.ports import Clock, GpuCloud, Shell
+from machines.strategies.ladder import ladder
+from machines.strategies.warm_pool import MARKER
+
+log = structlog.get_logger(__name__)
+
+_LOOK_AGAIN = timedelta(seconds=5)
+_WAIT_FOR_HEALTH = timedelta(seconds=15)
+_NO_GPU = timedelta(seconds=120)
+_UNSHARED = timedelta(hours=6)
+
+
+class Rearm:
+    """One look at a time; NotYet until the standby stands by, and nothing where none is wanted."""
+
+    def __init__(
+        self, store: Store, loop: Loop, cloud: GpuCloud, shell: Shell, policy: Policy, clock: Clock, deployment: str
+    ) -> None:
+        self._store = store
+        self._loop = loop
+        self._cloud = cloud
+        self._shell = shell
+        self._policy = policy
+        self._clock = clock
+        self._deployment = deployment
+        self._unshared_until: datetime | None = None
+        """The provider said that no two instances share a volume; so long nobody asks it again."""
+
+    async def settle(self, debt: Debt) -> None:
+        """Return where the debt is paid: armed, or there is nothing to arm. Raise NotYet, Unknown, Refused."""
+        machine = await self._store.transact(lambda tx: tx.machine(debt.machine))
+        if machine is None or machine.volume is None or machine.standby is not None or not _wants_standby(machine):
+            await self._give_up(debt)
+            return
+        if machine.failover is not None:
+            raise NotYet("a failover of the machine is running", _WAIT_FOR_HEALTH)
+        if debt.label is None or debt.claimed_at is None:
+            if await self._begin(debt, machine, machine.volume):
+                raise NotYet("the standby is coming up", _LOOK_AGAIN)
+            return
+        await self._watch(debt, machine, debt.label, debt.claimed_at)
+
+    async def _give_up(self, debt: Debt) -> None:
+        """What was rented for it goes, provably."""
+        if debt.label is not None and debt.claimed_at is not None:
+            await self._cloud.destroy(claim_of(debt.label, debt.claimed_at))
+
+    async def _begin(self, debt: Debt, machine: Machine, volume: VolumeMount) -> bool:
+        """False where the provider lets no two instances share a volume: the warm pool works without a standby then."""
+        await self._mark(machine, volume)
+        if self._unshared_until is not None and self._clock.now() < self._unshared_until:
+            return False
+        offers = await self._cloud.search(_query(machine, self._policy), machine.host)
+        if not offers:
+            raise NotYet(f"host {machine.host} has no free GPU for a standby", _NO_GPU)
+        now = self._clock.now()
+        label = Label(f"{self._deployment}-m{machine.id}-standby-{debt.id}-{debt.tries}")
+        claim = Claim(label, offers[0], now, machine.workload, volume=volume)
+        await self._store.transact(lambda tx: tx.bind_debt(debt.id, label, now))
+        try:
+            await self._cloud.rent(claim)
+        except Refused as refused:
+            await self._store.transact(lambda tx: tx.bind_debt(debt.id, None, None))
+            if refused.code != "volume_in_use":
+                raise NotYet(refused.why, _NO_GPU) from refused
+            self._unshared_until = now + _UNSHARED
+            log.info("standby_refused", machine=machine.id, because=refused.why)
+            return False
+        return True
+
+    async def _mark(self, machine: Machine, volume: VolumeMount) -> None:
+        """Write the machine's number onto the volume, by its living primary: a standby checks it before it serves."""
+        if machine.ssh is None:
+            raise NotYet("the primary has no address", _WAIT_FOR_HEALTH)
+        marker = shlex.quote(f"{volume.path.rstrip('/')}/{MARKER}")
+        command = f"mkdir -p {shlex.quote(volume.path)} && echo {machine.id} > {marker}"
+        result = await self._shell.run(machine.ssh, command, machine.host_key, timeout_s=30.0)
+        if result.exit_status != 0:
+            raise NotYet(f"the volume could not be marked: {result.stderr[:200]}", _WAIT_FOR_HEALTH)
+
+    async def _watch(self, debt: Debt, machine: Machine, label: Label, claimed_at: datetime) -> None:
+        claim = claim_of(label, claimed_at)
+        instance = await self._cloud.adopt(claim)
+        row = (await self._cloud.list(max_age_s=5.0)).instances.get(instance) if instance is not None else None
+        if instance is None or self._has_died(row, claimed_at):
+            await self._cloud.destroy(claim)
+            await self._store.transact(lambda tx: tx.bind_debt(debt.id, None, None))
+            raise NotYet("the rental for the standby did not come up; another is tried", _LOOK_AGAIN)
+        if row is None:
+            raise NotYet("the listing does not show the standby yet", _LOOK_AGAIN)
+        if row.wants_running and row.status is Status.RUNNING:
+            await self._cloud.stop(instance)
+        if row.wants_running or row.status is not Status.EXITED:
+            raise NotYet(f"the standby reads {row.status.value}", _LOOK_AGAIN)
+        await self._arm(machine, Standby(instance, row.host, label))
+
+    def _has_died(self, row: Instance | None, claimed_at: datetime) -> bool:
+        late = self._clock.now() - claimed_at > timedelta(seconds=self._policy.boot_timeout_s)
+        if row is None:
+            return late
+        failed = row.status is Status.EXITED and row.wants_running
+        return failed or (late and row.status is not Status.EXITED)
+
+    async def _arm(self, machine: Machine, standby: Standby) -> None:
+        def work(tx: Tx) -> Machine:
+            now = tx.machine(machine.id)
+            if now is None or now.failover is not None or now.primary != machine.primary:
+                raise NotYet("the machine changed while its standby came up", _LOOK_AGAIN)
+            return tx.save_machine(replace(now, standby=standby))
+
+        armed = await self._store.transact(work)
+        self._loop.follow(armed)
+        log.info("standby_armed", machine=machine.id, instance=standby.instance, host=standby.host)
+
+
+def needs_standby(machine: Machine) -> bool:
+    """Has it a volume to share and a strategy that would use a standby, and none beside it?"""
+    return machine.volume is not None and machine.standby is None and _wants_standby(machine)
+
+
+def _wants_standby(machine: Machine) -> bool:
+    return Rung.WARM_POOL in ladder(machine.setting) and machine.primary is not None
+
+
+def rearm_debt(machine: Machine, because: str) -> Debt:
+    return Debt(DebtKind.REARM, machine.id, None, None, None, None, because)
+
+
+def _query(machine: Machine, policy: Policy) -> OfferQuery:
+    workload = machine.workload
+    return OfferQuery(
+        workload.gpu_name,
+        workload.num_gpus,
+        workload.disk_gb,
+        policy.price_cap(workload.max_price, machine.price_per_hour),
+        0.0,
+        None,
+    )
+
+
+def claim_of(label: Label, claimed_at: datetime) -> Claim:
+    """For adopting and destroying: the label and its time are all that those need."""
+    offer = Offer(OfferId(0), HostId(0), LandlordId(0), "", 1, 0.0, 0.0, None)
+    return Claim(label, offer, claimed_at, Workload())

@@ -1,0 +1,132 @@
+"""The end of every strategy: the agent is started on the replacement, it speaks, and it becomes the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+import msgspec
+
+from machines.errors import NotYet
+from machines.model import Endpoint, HostId, InstanceId, Label, LandlordId, Replacement
+from machines.saga import Step, StepContext
+
+_SSH_AGAIN = timedelta(seconds=5)
+_HEARD_AGAIN = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """The replacement as it was found running, with the host key that every later call pins."""
+
+    instance: InstanceId
+    label: Label | None
+    host: HostId
+    landlord: LandlordId
+    ssh: Endpoint
+    host_key: str
+    gpu_name: str
+    price_per_hour: float
+    is_interruptible: bool
+
+
+P = TypeVar("P", bound=Place)
+
+
+@dataclass(frozen=True, slots=True)
+class AgentStarted:
+    command: str
+    boot_id_before: str
+    """Of an agent that spoke from there before, "" for none: its late beats are no sign of life."""
+
+
+@dataclass(frozen=True, slots=True)
+class FirstBeat:
+    boot_id: str
+    heard_over: str
+
+
+@dataclass(frozen=True, slots=True)
+class HandedOver:
+    instance: int
+
+
+def start_agent(found: Step[P]) -> Step[AgentStarted]:
+    """Start the machine's heartbeat agent where the step found its place; a second start replaces the first."""
+
+    async def run(ctx: StepContext) -> AgentStarted:
+        place = ctx.output(found)
+        heard = ctx.fleet.heard(place.instance)
+        command = ctx.fleet.agent_command(ctx.machine, place.instance)
+        result = await ctx.shell.run(place.ssh, command, place.host_key, timeout_s=60.0)
+        if result.exit_status != 0:
+            raise NotYet(f"the agent did not start (status {result.exit_status}): {result.stderr[:200]}", _SSH_AGAIN)
+        return AgentStarted("failoverd agent", heard.boot_id if heard else "")
+
+    return Step("start_agent", run, AgentStarted, tries=6, waits=10, late="ssh_unreachable")
+
+
+def await_heartbeat(found: Step[P], started: Step[AgentStarted]) -> Step[FirstBeat]:
+    """A replacement serves when it speaks. While the heartbeat path is blind, its local status stands in."""
+
+    async def run(ctx: StepContext) -> FirstBeat:
+        place, before = ctx.output(found), ctx.output(started).boot_id_before
+        heard = ctx.fleet.heard(place.instance)
+        if heard is not None and heard.boot_id != before:
+            return FirstBeat(heard.boot_id, "heartbeat")
+        if ctx.fleet.is_blind(ctx.machine.id):
+            local = await _local_status(ctx, place)
+            await ctx.clock.sleep(2 * ctx.machine.interval_s)
+            later = await _local_status(ctx, place)
+            if local is not None and later is not None and local[0] == later[0] and later[1] > local[1]:
+                return FirstBeat(later[0], "agent's local status over SSH; the heartbeat path is blind")
+        raise NotYet("the new agent has not been heard yet", _HEARD_AGAIN)
+
+    return Step("await_heartbeat", run, FirstBeat, tries=6, waits=120, late="verify_failed")
+
+
+async def _local_status(ctx: StepContext, place: Place) -> tuple[str, int] | None:
+    """(boot id, sequence) that the agent wrote down on its own machine."""
+    result = await ctx.shell.run(place.ssh, 'cat "$HOME/.failoverd/agent.json"', place.host_key, timeout_s=30.0)
+    try:
+        status = msgspec.json.decode(result.stdout.encode(), type=_LocalStatus)
+    except msgspec.DecodeError:
+        return None
+    return status.boot_id, status.sequence
+
+
+class _LocalStatus(msgspec.Struct):
+    boot_id: str
+    sequence: int
+
+
+def hand_over(
+    found: Step[P],
+    heard: Step[FirstBeat],
+    data_age_s: Callable[[StepContext], float],
+    has_volume: bool,
+) -> Step[HandedOver]:
+    """The point of no return: in one transaction the replacement becomes the machine."""
+
+    async def run(ctx: StepContext) -> HandedOver:
+        place = ctx.output(found)
+        new = Replacement(
+            instance=place.instance,
+            label=place.label,
+            host=place.host,
+            landlord=place.landlord,
+            ssh=place.ssh,
+            host_key=place.host_key,
+            gpu_name=place.gpu_name,
+            price_per_hour=place.price_per_hour,
+            boot_id=ctx.output(heard).boot_id,
+            data_age_s=data_age_s(ctx),
+            is_interruptible=place.is_interruptible,
+            has_volume=has_volume,
+        )
+        await ctx.fleet.hand_over(ctx.machine.id, ctx.failover_id, new)
+        return HandedOver(place.instance)
+
+    return Step("hand_over", run, HandedOver)

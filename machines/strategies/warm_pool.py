@@ -1,0 +1,243 @@
+"""A GPU on the same host, with the volume that the dead instance had: nothing is copied.
+
+check_standby -> fence_primary -> start_standby -> await_running -> verify_workspace -> start_agent -> await_heartbeat
+-> hand_over; and where the provider lets no two instances share a volume:
+check_place -> fence_primary (destroys: the point of no return) -> await_release -> rent_candidate -> verify_workspace
+-> start_agent -> await_heartbeat -> hand_over.
+
+Both write the volume that the old instance wrote, so it must be stopped or destroyed: `severed` is no fence here.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from datetime import timedelta
+
+from machines.errors import NotYet, Refused
+from machines.model import Instance, InstanceId, Reason, Rung, Standby, Status, VolumeId, VolumeMount
+from machines.saga import Step, StepContext, Strategy
+from machines.strategies import candidates, serving
+from machines.strategies.candidates import Wish
+from machines.strategies.fencing import FENCE_BESIDE_VOLUME, FENCE_BY_DESTROYING
+from machines.strategies.repair_primary import primary_of
+from machines.strategies.serving import Place
+
+_LOOK_AGAIN = timedelta(seconds=2)
+_RELEASE_AGAIN = timedelta(seconds=4)
+MARKER = ".failoverd-machine"
+"""A file on the volume that names its machine, written when a standby is armed beside a living primary."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    standby: InstanceId | None
+    volume: VolumeId
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    instance: InstanceId
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    volume: VolumeId
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    path: str
+    marked: bool
+
+
+async def check_standby(ctx: StepContext) -> Checked:
+    """Both rentals stand on a host that lives, and the volume is there. Nothing is touched before that is known."""
+    standby, volume = _standby_of(ctx), _volume_of(ctx)
+    listing = await ctx.cloud.list(max_age_s=3.0)
+    _check_host(listing.instances.get(primary_of(ctx.machine)))
+    row = listing.instances.get(standby.instance) or await ctx.cloud.show(standby.instance)
+    if row is None:
+        raise Refused("warm_pool_not_ready", f"standby {standby.instance} does not exist any more")
+    _check_host(row)
+    if row.host != ctx.machine.host:
+        raise Refused(
+            "warm_pool_not_ready", f"standby {row.id} is on host {row.host}, the primary on {ctx.machine.host}"
+        )
+    await _check_volume(ctx, volume)
+    return Checked(standby.instance, volume.id)
+
+
+async def check_place(ctx: StepContext) -> Checked:
+    """The form without a standby destroys the old instance first, so a place for the new one must be there."""
+    volume = _volume_of(ctx)
+    if ctx.failover.reason is Reason.DRILL:
+        raise Refused("warm_pool_not_ready", "this form destroys the old instance, which a drill never does")
+    listing = await ctx.cloud.list(max_age_s=3.0)
+    primary = listing.instances.get(primary_of(ctx.machine))
+    _check_host(primary)
+    await _check_volume(ctx, volume)
+    if ctx.machine.host is None or not await ctx.cloud.search(candidates.query_for_host(ctx), ctx.machine.host):
+        raise Refused("standby_gpu_taken", f"host {ctx.machine.host} has no free GPU to rent with the volume")
+    return Checked(None, volume.id)
+
+
+def _standby_of(ctx: StepContext) -> Standby:
+    if ctx.machine.standby is None:
+        raise Refused("warm_pool_not_ready", f"machine {ctx.machine.id} has no standby")
+    return ctx.machine.standby
+
+
+def _volume_of(ctx: StepContext) -> VolumeMount:
+    if ctx.machine.volume is None:
+        raise Refused("warm_pool_not_ready", f"machine {ctx.machine.id} has no volume that a standby could share")
+    return ctx.machine.volume
+
+
+def _check_host(row: Instance | None) -> None:
+    if row is not None and row.status is Status.OFFLINE:
+        raise Refused("host_offline", f"the provider says that host {row.host} is offline")
+
+
+async def _check_volume(ctx: StepContext, volume: VolumeMount) -> None:
+    found = (await ctx.volumes.volumes(max_age_s=10.0)).get(volume.id)
+    if found is None:
+        raise Refused("warm_pool_not_ready", f"volume {volume.id} does not exist any more")
+    if found.host != ctx.machine.host:
+        raise Refused("warm_pool_not_ready", f"volume {volume.id} is on host {found.host}, not on {ctx.machine.host}")
+
+
+async def start_standby(ctx: StepContext) -> Started:
+    """A start that the provider would queue is cancelled and is a refusal (the adapter sees to that)."""
+    standby = _standby_of(ctx).instance
+    await ctx.cloud.start(standby)
+    return Started(standby)
+
+
+async def stop_standby(ctx: StepContext) -> None:
+    """It was ours before and stays ours: stopped, and read back as stopped or gone."""
+    standby = _standby_of(ctx).instance
+    shown = await ctx.cloud.show(standby)
+    if shown is None or (not shown.wants_running and shown.status in (Status.EXITED, Status.OFFLINE)):
+        return
+    if shown.wants_running:
+        await ctx.cloud.stop(standby)
+    raise NotYet("the standby does not read as stopped yet", _LOOK_AGAIN)
+
+
+async def await_running(ctx: StepContext) -> Place:
+    """Running by the provider's word, and a shell with a GPU by its own. A stale `exited` means nothing here."""
+    standby = _standby_of(ctx)
+    listing = await ctx.cloud.list(max_age_s=1.0)
+    row = listing.instances.get(standby.instance)
+    _check_host(row)
+    if row is None:
+        if listing.complete and listing.instances:
+            raise Refused("warm_pool_not_ready", f"standby {standby.instance} has disappeared")
+        raise NotYet("the listing does not show the standby", _LOOK_AGAIN)
+    if row.status is not Status.RUNNING or row.ssh is None:
+        raise NotYet(f"the standby reads {row.status.value}", _LOOK_AGAIN)
+    result = await ctx.shell.run(row.ssh, "nvidia-smi -L", timeout_s=30.0)
+    if result.exit_status != 0:
+        raise Refused(
+            "verify_failed", f"the standby's GPU does not answer: {result.stderr[:200] or result.stdout[:200]}"
+        )
+    return Place(
+        instance=row.id,
+        label=row.label,
+        host=row.host,
+        landlord=row.landlord,
+        ssh=row.ssh,
+        host_key=result.host_key,
+        gpu_name=row.gpu_name,
+        price_per_hour=row.price_per_hour,
+        is_interruptible=row.is_interruptible,
+    )
+
+
+async def await_release(ctx: StepContext) -> Released:
+    """About 30 s after its last instance was destroyed (facts/vast-api.md, section 6)."""
+    volume = _volume_of(ctx)
+    found = (await ctx.volumes.volumes()).get(volume.id)
+    if found is None:
+        raise Refused("warm_pool_not_ready", f"volume {volume.id} does not exist any more")
+    if found.holders:
+        raise NotYet(f"instances {list(found.holders)} still hold volume {volume.id}", _RELEASE_AGAIN)
+    return Released(volume.id)
+
+
+async def rent_on_host(ctx: StepContext) -> candidates.Winner:
+    return await candidates.rent_candidate(ctx, Wish(host=ctx.machine.host, volume=_volume_of(ctx)))
+
+
+def verify_workspace(found: Step[serving.P]) -> Step[Workspace]:
+    """Is the workspace there, and is it this machine's? A marker of another machine is a refusal."""
+
+    async def run(ctx: StepContext) -> Workspace:
+        place, volume = ctx.output(found), _volume_of(ctx)
+        marker = shlex.quote(f"{volume.path.rstrip('/')}/{MARKER}")
+        command = f"cd {shlex.quote(ctx.machine.workspace_path)} && {{ cat {marker} 2>/dev/null || echo unmarked; }}"
+        result = await ctx.shell.run(place.ssh, command, place.host_key, timeout_s=30.0)
+        says = result.stdout.strip()
+        if result.exit_status != 0:
+            raise Refused("verify_failed", f"{ctx.machine.workspace_path} is not there: {result.stderr[:200]}")
+        if says not in ("unmarked", str(ctx.machine.id)):
+            raise Refused("verify_failed", f"the volume is marked for machine {says[:40]}")
+        return Workspace(ctx.machine.workspace_path, says != "unmarked")
+
+    return Step("verify_workspace", run, Workspace, tries=6, waits=10, late="verify_failed")
+
+
+def _no_age(ctx: StepContext) -> float:
+    return 0.0
+
+
+CHECK_STANDBY = Step("check_standby", check_standby, Checked, tries=10, waits=10, late="provider_unavailable")
+START_STANDBY = Step("start_standby", start_standby, Started, undo=stop_standby, tries=10, late="provider_unavailable")
+AWAIT_RUNNING = Step("await_running", await_running, Place, tries=10, waits=90, late="boot_timeout")
+VERIFY_WORKSPACE = verify_workspace(AWAIT_RUNNING)
+START_AGENT = serving.start_agent(AWAIT_RUNNING)
+AWAIT_HEARTBEAT = serving.await_heartbeat(AWAIT_RUNNING, START_AGENT)
+
+WARM_POOL = Strategy(
+    Rung.WARM_POOL,
+    (
+        CHECK_STANDBY,
+        FENCE_BESIDE_VOLUME,  # no undo: the fence belongs to the failover
+        START_STANDBY,
+        AWAIT_RUNNING,
+        VERIFY_WORKSPACE,
+        START_AGENT,
+        AWAIT_HEARTBEAT,
+        serving.hand_over(AWAIT_RUNNING, AWAIT_HEARTBEAT, _no_age, has_volume=True),
+    ),
+)
+
+CHECK_PLACE = Step("check_place", check_place, Checked, tries=10, waits=10, late="provider_unavailable")
+AWAIT_RELEASE = Step("await_release", await_release, Released, tries=10, waits=45, late="verify_failed")
+RENT_ON_HOST = Step(
+    candidates.STEP,
+    rent_on_host,
+    candidates.Winner,
+    undo=candidates.destroy_candidates,
+    tries=20,
+    waits=100,
+    late="boot_timeout",
+)
+_START_AGENT = serving.start_agent(RENT_ON_HOST)
+_AWAIT_HEARTBEAT = serving.await_heartbeat(RENT_ON_HOST, _START_AGENT)
+
+WARM_POOL_ALONE = Strategy(
+    Rung.WARM_POOL,
+    (
+        CHECK_PLACE,
+        FENCE_BY_DESTROYING,  # from here on cancel answers too late, and a failure goes on down the ladder
+        AWAIT_RELEASE,
+        RENT_ON_HOST,
+        verify_workspace(RENT_ON_HOST),
+        _START_AGENT,
+        _AWAIT_HEARTBEAT,
+        serving.hand_over(RENT_ON_HOST, _AWAIT_HEARTBEAT, _no_age, has_volume=True),
+    ),
+)
+"""For a provider that refuses to share a volume between two instances."""
