@@ -27,6 +27,8 @@ from machines.failover import CancelAsked
 from machines.model import FailoverId, InstanceId, Machine, MachineId, Reason, Setting
 from machines.ports import Clock, Random
 from machines.problems import STATUS_OF, Problem, invalid, unknown_machine
+from machines.saga import is_past_return
+from machines.strategies.ladder import strategy_for
 
 log = structlog.get_logger(__name__)
 
@@ -214,6 +216,14 @@ class Commands:
                 f"failover {wanted} of machine {machine.id} has ended; {failover} is running now",
                 f"cancel {failover} by its own id, if that is what you mean",
             )
+        if await self._store.transact(lambda tx: _is_too_late(tx, machine)):
+            raise Problem(
+                409,
+                "too_late",
+                f"failover {failover} of machine {machine.id} is past its point of no return",
+                f"wait for its end: GET /api/v1/failovers/{failover}",
+                {"failover_id": failover},
+            )
         await self._store.transact(lambda tx: tx.insert_command(_row(asked, failover)))
         await self._loop.apply(machine.id, CancelAsked(failover))
         return Accepted(asked.command.command_id or "", failover, None, 202)
@@ -297,6 +307,15 @@ class Commands:
 
         await self._store.transact(save)
         log.info("command_refused", command=row.command, machine=row.machine_id, code=problem.code, door=asked.door)
+
+
+def _is_too_late(tx: Tx, machine: Machine) -> bool:
+    running = machine.failover
+    strategy = strategy_for(running.rung, machine) if running is not None else None
+    if running is None or strategy is None:
+        return False
+    entries = [entry for attempt, entry in tx.timeline(running.id) if attempt == running.attempt]
+    return is_past_return(strategy, entries)
 
 
 def fingerprint(command: Command) -> str:

@@ -33,7 +33,7 @@ class Sink(Protocol):
     """Where news goes: the loop."""
 
     def post(self, machine_id: MachineId, signal: Signal) -> None: ...
-    def meet(self, beat: Heartbeat, partition: int) -> None:
+    def meet(self, beat: Heartbeat, partition: int, is_live: bool) -> None:
         """A machine that this process does not judge spoke."""
         ...
 
@@ -52,6 +52,8 @@ class _Path:
     owned_at: float
     tick_back_at: float | None = None
     behind_since: float | None = None
+    history_until: int | None = None
+    """The first offset that was appended after we began to judge the partition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +210,11 @@ class Ingest:
 
     def _take(self, partition: int, records: Sequence[Record]) -> None:
         """One batch of one partition, cut where log time runs on: a beat is stored at the time it was appended."""
-        clock = self._detector.clock(partition)
+        clock, path = self._detector.clock(partition), self._paths[partition]
+        if path.history_until is None:
+            highwater = self._consumer.highwater(Partition(self._settings.topic, partition))
+            path.history_until = records[-1].offset + 1 if highwater is None else highwater
+        history_until = path.history_until
         step = clock.limits.max_step_s / 2
         scale = self._settings.log_time.speed / 1000
         chunk: list[Heartbeat] = []
@@ -217,8 +223,8 @@ class Ingest:
             appended = record.timestamp * scale
             if record.offset < clock.next_offset:
                 continue
-            if appended - chunk_from > step and chunk:
-                self._hear(partition, chunk)
+            if chunk and (appended - chunk_from > step or record.offset == history_until):
+                self._hear(partition, chunk, record.offset > history_until)
                 chunk = []
                 chunk_from = appended
             clock.advance(record.offset, appended)
@@ -235,22 +241,24 @@ class Ingest:
             else:
                 chunk.append(event)
         if chunk:
-            self._hear(partition, chunk)
+            self._hear(partition, chunk, records[-1].offset >= history_until)
 
-    def _hear(self, partition: int, beats: list[Heartbeat]) -> None:
+    def _hear(self, partition: int, beats: list[Heartbeat], is_live: bool) -> None:
+        """Live beats were appended while we judged; what is read back from before tells where each machine stood."""
         for news in self._detector.hear(partition, beats):
-            self._take_news(news)
+            self._take_news(news, is_live)
 
-    def _take_news(self, news: News) -> None:
+    def _take_news(self, news: News, is_live: bool) -> None:
         beat = news.beat
         machine, instance = MachineId(beat.machine_id), InstanceId(beat.instance_id)
         self._remember(instance, Beat(beat.boot_id, beat.sequence))
         if self._detector.primary_of(machine) != instance or self._detector.partition_of(machine) != news.partition:
-            self._sink.meet(beat, news.partition)
+            self._sink.meet(beat, news.partition, is_live)
         elif beat.gpu is not None and beat.gpu != "ok":
-            self._sink.post(machine, Faulted(instance, beat.gpu))
+            if is_live:
+                self._sink.post(machine, Faulted(instance, beat.gpu))
         else:
-            self._sink.post(machine, Heard(instance, beat.boot_id, beat.interval_s, news.partition))
+            self._sink.post(machine, Heard(instance, beat.boot_id, beat.interval_s, news.partition, is_live))
 
     def _remember(self, instance: InstanceId, beat: Beat) -> None:
         self._beats.pop(instance, None)

@@ -120,13 +120,15 @@ class Loop:
     def is_idle(self) -> bool:
         return self._queue.empty() and not self._busy
 
-    def meet(self, beat: Heartbeat, partition: int) -> None:
+    def meet(self, beat: Heartbeat, partition: int, is_live: bool) -> None:
         """A beat of a machine not judged here: unknown, re-keyed to another partition, or of another instance."""
         machine = self._known.get(MachineId(beat.machine_id))
         if machine is None:
             self._queue.put_nowait(lambda: self._register_stranger(beat, partition))
         elif machine.primary == beat.instance_id:
-            self.post(machine.id, Heard(InstanceId(beat.instance_id), beat.boot_id, beat.interval_s, partition))
+            self.post(
+                machine.id, Heard(InstanceId(beat.instance_id), beat.boot_id, beat.interval_s, partition, is_live)
+            )
 
     def dead_letter(self, record: Record, cause: Undecodable) -> None:
         if not self._letters:

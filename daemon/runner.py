@@ -131,7 +131,7 @@ class Runner:
             await self._end(machine.id, running.id, Lost(code, why))
             return
         ctx = await self._context(machine, running)
-        move = next_move(strategy, ctx.entries, self._clock.now(), running.cancel_asked)
+        move = next_move(strategy, ctx.entries, self._clock.now(), _cancel_why(running))
         match move:
             case Run(step):
                 await self._step(ctx, step)
@@ -221,6 +221,12 @@ class Runner:
         else:
             entry = Entry(step.name, Mark.UNDONE, self._clock.now())
         await ctx.journal.append(entry)
+
+
+def _cancel_why(running: Running) -> str | None:
+    if running.primary_spoke:
+        return "the old instance speaks again"
+    return "an operator cancelled it" if running.cancel_asked else None
 
 
 def _host(entry: Entry) -> HostId | None:

@@ -48,6 +48,8 @@ class Heard:
     boot_id: str
     interval_s: float
     partition: int | None
+    is_live: bool = True
+    """False for a beat that is read back from before we judged its partition: no sign of life."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,8 +265,10 @@ def _on_heard(machine: Machine, signal: Heard, now: datetime) -> Decision:
         return Decision(machine)
     partition = machine.partition if signal.partition is None else signal.partition
     heard = replace(machine, boot_id=signal.boot_id, interval_s=signal.interval_s, partition=partition)
-    if machine.failover is not None:
+    if not signal.is_live:
         return Decision(heard)
+    if machine.failover is not None:
+        return _on_return(heard, machine.failover)
     match machine.state:
         case State.DETECTING if not _is_gone(machine.evidence):
             return _resumed(heard, Trigger.HEARTBEAT_RESUMED, now)
@@ -274,6 +278,19 @@ def _on_heard(machine: Machine, signal: Heard, now: datetime) -> Decision:
             return _resumed(heard, Trigger.HEARTBEAT_RECEIVED, now)
         case _:
             return Decision(heard)
+
+
+def _on_return(machine: Machine, running: Running) -> Decision:
+    """The old instance speaks in the middle of a failover that its silence began: it is cancelled, and what was rented
+    is given back. Past the point of no return the runner goes on all the same (facts/scenarios.md, S3).
+
+    A person's failover is of a machine that may well speak, and a reboot's whole point is that it does.
+    """
+    if running.reason is not Reason.HEARTBEAT_LOST or running.rung is Rung.REPAIR_PRIMARY or running.primary_spoke:
+        return Decision(machine)
+    if _is_gone(machine.evidence):
+        return Decision(machine)
+    return Decision(replace(machine, failover=replace(running, cancel_asked=True, primary_spoke=True)))
 
 
 def _is_gone(evidence: Evidence | None) -> bool:
@@ -455,8 +472,9 @@ def _lost(machine: Machine, running: Running, lost: Lost, now: datetime) -> Deci
     if running.position + 1 < len(running.ladder) and not cancelled:
         onward = replace(running, position=running.position + 1, attempt=running.attempt + 1, repeats=0)
         return Decision(_enter(replace(machine, failover=onward), onward, now), (BeginAttempt(onward),))
-    if running.primary_was_alive and running.proof is None:
-        kept = follow(machine, Trigger.PRIMARY_KEPT, now, f"{lost.why}; the primary was not touched")
+    is_alive = running.primary_was_alive or (running.primary_spoke and cancelled)
+    if is_alive and running.proof is None:
+        kept = follow(machine, Trigger.PRIMARY_KEPT, now, f"{lost.why}; the primary serves on")
         return _close(kept, running, now, lost, success=False)
     if cancelled:
         return _cancelled(machine, running, lost, now)
@@ -479,8 +497,10 @@ def _close(machine: Machine, running: Running, now: datetime, lost: Lost, succes
     """End a failover without a hand-over. A primary that was alive when it was fenced is started again."""
     debts: tuple[Debt, ...] = ()
     proof = running.proof
-    can_start = proof is not None and proof.grade is not FenceGrade.DESTROYED
-    if can_start and running.primary_was_alive and machine.primary is not None:
+    can_start = proof is not None and not _is_destroyed(proof)
+    # Our stop may be on its way although no proof of it was kept; a start of what runs changes nothing.
+    must_start = (can_start and running.primary_was_alive) or (running.primary_spoke and not _is_destroyed(proof))
+    if must_start and machine.primary is not None:
         debts = (_debt(machine, running, DebtKind.START_INSTANCE, machine.primary, "fenced and not replaced"),)
     closed = replace(machine, failover=None, last_failover=running.id, evidence=None)
     if machine.state is not State.DETECTING:
@@ -488,6 +508,10 @@ def _close(machine: Machine, running: Running, now: datetime, lost: Lost, succes
     ended = EndFailover(running, success, None if success else lost.code, lost.why, None, debts)
     text = f"{machine.name}: {machine.because}"
     return Decision(closed, (ended, Notify(f"machine-{machine.id}", text, resolves=machine.state is State.HEALTHY)))
+
+
+def _is_destroyed(proof: FenceProof | None) -> bool:
+    return proof is not None and proof.grade is FenceGrade.DESTROYED
 
 
 def _parked(machine: Machine, running: Running, code: str, why: str, now: datetime) -> Decision:

@@ -132,6 +132,8 @@ class Running:
     proof: FenceProof | None = None
     primary_was_alive: bool = False
     cancel_asked: bool = False
+    primary_spoke: bool = False
+    """The old instance spoke again while this failover, which its silence began, was running."""
     attempt: int = 1
     """Counts every attempt of the failover, the repeated ones too."""
     repeats: int = 0

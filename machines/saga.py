@@ -158,8 +158,8 @@ class _Progress:
 _UNDO_MARKS = frozenset({Mark.UNDO_STARTED, Mark.UNDO_WAITING, Mark.UNDO_FAILED, Mark.UNDONE})
 
 
-def next_move(strategy: Strategy, entries: Sequence[Entry], now: datetime, cancel_asked: bool = False) -> Move:
-    """The one move that the journal allows now."""
+def next_move(strategy: Strategy, entries: Sequence[Entry], now: datetime, cancel_why: str | None = None) -> Move:
+    """The one move that the journal allows now. `cancel_why` asks it to unwind, unless that is too late."""
     progress = _read(strategy, entries)
     for index, step in enumerate(strategy.steps):
         here = progress[step.name]
@@ -167,8 +167,8 @@ def next_move(strategy: Strategy, entries: Sequence[Entry], now: datetime, cance
             continue
         if here.refused is not None:
             return _unwind(strategy, index, progress, now, here.refused.code or step.late, here.refused.why or "")
-        if cancel_asked and not is_past_return(strategy, entries):
-            return _unwind(strategy, index, progress, now, "cancelled", "an operator cancelled it")
+        if cancel_why is not None and not is_past_return(strategy, entries):
+            return _unwind(strategy, index, progress, now, "cancelled", cancel_why)
         if _is_exhausted(step, here):
             why = (here.last.why if here.last else None) or "it did not come to an end"
             return _unwind(strategy, index, progress, now, step.late, f"{step.name}: {why}")

@@ -94,13 +94,13 @@ def test_an_undo_waits_too():
 
 def test_cancel_unwinds_before_the_point_of_no_return():
     entries = journal("a started", "a done", "b started", "b waiting 20")
-    assert next_move(STRATEGY, entries, T0, cancel_asked=True) == Undo(B)
+    assert next_move(STRATEGY, entries, T0, cancel_why="an operator cancelled it") == Undo(B)
 
 
 def test_cancel_is_too_late_once_an_irreversible_step_has_begun():
     entries = journal("a started", "a done", "b started", "b done", "c started")
     assert is_past_return(STRATEGY, entries)
-    assert next_move(STRATEGY, entries, T0, cancel_asked=True) == Run(C)
+    assert next_move(STRATEGY, entries, T0, cancel_why="an operator cancelled it") == Run(C)
 
 
 def test_a_candidates_entries_do_not_speak_for_the_step():

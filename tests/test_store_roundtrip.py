@@ -63,6 +63,7 @@ runnings = st.builds(
     proof=st.none() | proofs,
     primary_was_alive=st.booleans(),
     cancel_asked=st.booleans(),
+    primary_spoke=st.booleans(),
     attempt=st.integers(1, 99),
     repeats=st.integers(0, 2),
 )

@@ -1,0 +1,303 @@
+"""The warm pool's decisions: what it owes afterwards, when it is ready, and what a return of the old instance means."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from machines.failover import (
+    AttemptEnded,
+    BeginAttempt,
+    CancelAsked,
+    EndFailover,
+    Heard,
+    Lost,
+    Won,
+    decide,
+)
+from machines.journal import Entry, Mark
+from machines.model import (
+    DebtKind,
+    Endpoint,
+    FailoverId,
+    FenceGrade,
+    FenceProof,
+    HostId,
+    Instance,
+    InstanceId,
+    LandlordId,
+    Listing,
+    Machine,
+    MachineId,
+    Mode,
+    Reason,
+    Replacement,
+    Rung,
+    Running,
+    Setting,
+    Standby,
+    Status,
+    Volume,
+    VolumeId,
+    VolumeMount,
+)
+from machines.policy import Policy
+from machines.readiness import judge_warm_pool
+from machines.saga import Abandoned, Run, Undo, is_past_return, next_move
+from machines.states import State
+from machines.strategies.ladder import strategy_for, strategy_of
+from machines.strategies.warm_pool import FENCE_BY_DESTROYING, WARM_POOL, WARM_POOL_ALONE
+
+T0 = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+OLD, STANDBY, NEW = InstanceId(7001), InstanceId(7002), InstanceId(7050)
+HOST = HostId(100)
+VOLUME = VolumeMount(VolumeId(881), "/workspace")
+FAILOVER = FailoverId("fo_1")
+PROOF = FenceProof(FenceGrade.STOPPED, "read back", T0)
+
+
+def running(rung: Rung = Rung.WARM_POOL, **more: object) -> Running:
+    ladder = (Rung.WARM_POOL, Rung.CPU_STANDBY)
+    return replace(
+        Running(FAILOVER, Reason.HEARTBEAT_LOST, ladder, ladder.index(rung), T0, 1),
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def machine(state: State = State.WARM_POOL_ATTEMPT, **more: object) -> Machine:
+    one = Machine(
+        MachineId(1),
+        "alpha",
+        state=state,
+        setting=Setting.BOTH,
+        mode=Mode.ON,
+        fence=1,
+        primary=OLD,
+        host=HOST,
+        volume=VOLUME,
+        standby=Standby(STANDBY, HOST),
+        failover=running(),
+    )
+    return replace(one, **more)  # type: ignore[arg-type]
+
+
+def replacement(instance: InstanceId, has_volume: bool) -> Replacement:
+    return Replacement(
+        instance,
+        None,
+        HOST,
+        LandlordId(1),
+        Endpoint("127.0.0.1", 22),
+        None,
+        "RTX 4090",
+        0.4,
+        "b2",
+        0.0,
+        has_volume=has_volume,
+    )
+
+
+def owed(decision_effects: tuple[object, ...]) -> list[tuple[DebtKind, int | None]]:
+    ended = next(effect for effect in decision_effects if isinstance(effect, EndFailover))
+    return [(debt.kind, debt.instance or debt.volume) for debt in ended.debts]
+
+
+def tell(one: Machine, signal: object):
+    decision = decide(one, signal, T0, Policy())  # type: ignore[arg-type]
+    return decision.machine, decision.effects
+
+
+# -- what is owed after the hand-over
+
+
+def test_after_a_warm_pool_the_old_instance_goes_and_a_new_standby_is_owed():
+    won, effects = tell(machine(), AttemptEnded(FAILOVER, Won(replacement(STANDBY, has_volume=True))))
+    assert (won.state, won.primary, won.volume, won.standby) == (State.RECOVERED, STANDBY, VOLUME, None)
+    assert owed(effects) == [(DebtKind.DESTROY_INSTANCE, OLD), (DebtKind.REARM, None)]
+
+
+def test_after_a_cpu_standby_the_old_host_is_left_for_good_with_standby_and_volume():
+    one = machine(State.CPU_STANDBY_ATTEMPT, failover=running(Rung.CPU_STANDBY))
+    won, effects = tell(one, AttemptEnded(FAILOVER, Won(replacement(NEW, has_volume=False))))
+    assert (won.primary, won.volume, won.standby) == (NEW, None, None)
+    assert owed(effects) == [
+        (DebtKind.DESTROY_INSTANCE, OLD),
+        (DebtKind.DESTROY_INSTANCE, STANDBY),
+        (DebtKind.DELETE_VOLUME, VOLUME.id),
+    ]
+
+
+def test_a_lost_warm_pool_goes_on_to_the_cpu_standby_with_the_same_fence():
+    one = machine(failover=running(proof=PROOF))
+    onward, effects = tell(one, AttemptEnded(FAILOVER, Lost("standby_gpu_taken", "another tenant has it")))
+    assert onward.state is State.CPU_STANDBY_ATTEMPT
+    assert onward.failover is not None
+    assert (onward.failover.rung, onward.failover.proof, onward.fence) == (Rung.CPU_STANDBY, PROOF, 1)
+    assert isinstance(effects[0], BeginAttempt)
+    assert onward.standby == one.standby, "it was undone, so it still stands by"
+
+
+def test_a_standby_that_does_not_verify_is_not_tried_again():
+    onward, _ = tell(machine(), AttemptEnded(FAILOVER, Lost("verify_failed", "no GPU")))
+    assert onward.failover is not None
+    assert onward.failover.rung is Rung.CPU_STANDBY
+
+
+# -- the old instance speaks again (facts/scenarios.md, S3)
+
+
+def beat(is_live: bool = True) -> Heard:
+    return Heard(OLD, "b1", 10.0, 0, is_live)
+
+
+@pytest.mark.parametrize(
+    ("state", "rung"),
+    [(State.WARM_POOL_ATTEMPT, Rung.WARM_POOL), (State.CPU_STANDBY_ATTEMPT, Rung.CPU_STANDBY)],
+)
+def test_a_return_before_the_hand_over_cancels_the_failover(state: State, rung: Rung):
+    back, _ = tell(machine(state, failover=running(rung)), beat())
+    assert back.failover is not None
+    assert (back.failover.cancel_asked, back.failover.primary_spoke, back.state) == (True, True, state)
+    kept, effects = tell(back, AttemptEnded(FAILOVER, Lost("cancelled", "the old instance speaks again")))
+    assert (kept.state, kept.primary, kept.failover) == (State.HEALTHY, OLD, None)
+    assert owed(effects) == [(DebtKind.START_INSTANCE, OLD)], "our stop may be on its way; a start changes nothing else"
+
+
+def test_a_return_after_the_fence_is_started_again_and_watched():
+    back, _ = tell(machine(failover=running(proof=PROOF)), beat())
+    cancelled, effects = tell(back, AttemptEnded(FAILOVER, Lost("cancelled", "the old instance speaks again")))
+    assert (cancelled.state, cancelled.primary) == (State.DETECTING, OLD)
+    assert owed(effects) == [(DebtKind.START_INSTANCE, OLD)]
+
+
+def test_an_old_instance_that_was_destroyed_is_not_started():
+    gone = running(proof=replace(PROOF, grade=FenceGrade.DESTROYED), primary_spoke=True, cancel_asked=True)
+    _, effects = tell(machine(failover=gone), AttemptEnded(FAILOVER, Lost("cancelled", "")))
+    assert owed(effects) == []
+
+
+def test_a_beat_that_is_read_back_from_the_history_is_no_return():
+    same, effects = tell(machine(), beat(is_live=False))
+    assert same.failover == machine().failover
+    assert effects == ()
+
+
+@pytest.mark.parametrize("state", [State.DETECTING, State.FAILED, State.RECOVERED])
+def test_history_makes_nobody_healthy(state: State):
+    same, _ = tell(machine(state, failover=None), beat(is_live=False))
+    assert same.state is state
+
+
+@pytest.mark.parametrize("reason", [Reason.HTTP, Reason.COMMAND, Reason.DRILL, Reason.NOTICE])
+def test_a_failover_that_somebody_asked_for_goes_on_although_the_old_instance_beats(reason: Reason):
+    one = machine(failover=running(reason=reason))
+    assert tell(one, beat())[0].failover == one.failover
+
+
+def test_after_the_hand_over_the_old_instance_is_a_stranger():
+    one = machine(State.RECOVERED, primary=STANDBY, failover=None)
+    assert tell(one, beat())[0] == one
+
+
+# -- the two forms
+
+
+def test_the_form_follows_from_what_the_machine_has():
+    assert strategy_for(Rung.WARM_POOL, machine()) is WARM_POOL
+    assert strategy_for(Rung.WARM_POOL, machine(standby=None)) is WARM_POOL_ALONE
+    assert strategy_for(Rung.WARM_POOL, machine(standby=None, volume=None)) is WARM_POOL
+    assert strategy_of(Rung.WARM_POOL, {"check_place"}) is WARM_POOL_ALONE
+    assert strategy_of(Rung.WARM_POOL, set()) is WARM_POOL
+
+
+def test_a_cancel_after_the_destroying_fence_is_too_late_and_before_it_unwinds():
+    before = [Entry("check_place", Mark.STARTED, T0), Entry("check_place", Mark.DONE, T0)]
+    assert not is_past_return(WARM_POOL_ALONE, before)
+    assert isinstance(next_move(WARM_POOL_ALONE, before, T0, "an operator cancelled it"), Abandoned)
+    begun = [*before, Entry("fence_primary", Mark.STARTED, T0)]
+    assert is_past_return(WARM_POOL_ALONE, begun)
+    assert next_move(WARM_POOL_ALONE, begun, T0, "an operator cancelled it") == Run(FENCE_BY_DESTROYING)
+
+
+@pytest.mark.parametrize("reached", range(1, len(WARM_POOL.steps)))
+def test_a_cancel_at_every_step_gives_the_standby_back_if_it_was_started(reached: int):
+    entries = [Entry(step.name, mark, T0) for step in WARM_POOL.steps[:reached] for mark in (Mark.STARTED, Mark.DONE)]
+    move = next_move(WARM_POOL, entries, T0, "an operator cancelled it")
+    was_started = "start_standby" in {step.name for step in WARM_POOL.steps[:reached]}
+    if was_started:
+        assert isinstance(move, Undo)
+        assert move.step.name == "start_standby"
+    else:
+        assert move == Abandoned("cancelled", "an operator cancelled it")
+
+
+def test_a_cancel_is_remembered_by_the_machine():
+    asked, _ = tell(machine(), CancelAsked(FAILOVER))
+    assert asked.failover is not None
+    assert asked.failover.cancel_asked
+
+
+# -- readiness
+
+
+def instance(number: InstanceId, **more: object) -> Instance:
+    row = Instance(
+        number,
+        None,
+        Status.EXITED,
+        False,
+        False,
+        HOST,
+        LandlordId(1),
+        None,
+        "RTX 4090",
+        1,
+        False,
+        0.4,
+        "",
+    )
+    return replace(row, **more)  # type: ignore[arg-type]
+
+
+def verdict(
+    one: Machine, rows: tuple[Instance, ...], has_free_gpu: bool | None = True, host: HostId = HOST
+) -> str | None:
+    listing = Listing({row.id: row for row in rows}, True, T0)
+    return judge_warm_pool(one, listing, {VOLUME.id: Volume(VOLUME.id, host, 20.0, (OLD,))}, has_free_gpu)
+
+
+def test_a_standby_that_stands_by_is_ready():
+    assert verdict(machine(), (instance(STANDBY),)) is None
+    assert verdict(machine(), (instance(STANDBY, status=Status.RUNNING, holds_gpu=True),), has_free_gpu=False) is None
+
+
+@pytest.mark.parametrize(
+    ("one", "rows", "free", "host", "why"),
+    [
+        (machine(volume=None), (instance(STANDBY),), True, HOST, "no standby is provisioned"),
+        (machine(), (), True, HOST, "in no listing"),
+        (machine(), (instance(STANDBY, host=HostId(9)),), True, HOST, "is on host 9"),
+        (machine(), (instance(STANDBY, status=Status.OFFLINE),), True, HOST, "reads offline"),
+        (machine(), (instance(STANDBY),), False, HOST, "another tenant has the GPU"),
+        (machine(), (instance(STANDBY),), True, HostId(9), "volume 881 is on host 9"),
+        (machine(standby=None), (), False, HOST, "no free GPU"),
+        (machine(standby=None), (), None, HOST, "no free GPU"),
+    ],
+)
+def test_a_warm_pool_that_could_not_take_over_says_why(one, rows, free, host, why):
+    said = verdict(one, rows, free, host)
+    assert said is not None
+    assert why in said
+
+
+def test_without_a_standby_a_free_gpu_on_the_host_is_enough():
+    assert verdict(machine(standby=None), (), has_free_gpu=True) is None
+
+
+def test_the_expected_wait_is_bounded():
+    """A host that neither stops its instance nor is called offline is given up within 90 s."""
+    fence = WARM_POOL.steps[1]
+    assert fence.late == "host_offline"
+    assert fence.waits * timedelta(seconds=3) <= timedelta(seconds=90)
