@@ -300,4 +300,4 @@ def test_the_expected_wait_is_bounded():
     """A host that neither stops its instance nor is called offline is given up within 90 s."""
     fence = WARM_POOL.steps[1]
     assert fence.late == "host_offline"
-    assert fence.waits * timedelta(seconds=3) <= timedelta(seconds=90)
+    assert fence.waits * timedelta(seconds=1) <= timedelta(seconds=90)

@@ -10,7 +10,8 @@ from machines.model import Debt, DebtKind, FenceGrade, FenceProof, Instance, Ins
 from machines.saga import Step, StepContext
 from machines.strategies.repair_primary import primary_of
 
-_LOOK_AGAIN = timedelta(seconds=3)
+_LOOK_AGAIN = timedelta(seconds=1)
+"""One shared listing a second serves all fences under way (facts/vast-api.md, section 8)."""
 
 
 async def fence_primary(ctx: StepContext) -> FenceProof:
@@ -57,8 +58,8 @@ async def _stop_and_prove(ctx: StepContext) -> FenceProof:
     asked_before = any(entry.step == FENCE_PRIMARY.name and entry.mark is Mark.WAITING for entry in ctx.entries)
     if not asked_before:
         await ctx.cloud.stop(primary)
-    # A listing is shared between all fences under way; an old one can only make this one wait.
-    listing = await ctx.cloud.list(max_age_s=3.0)
+    # One that began before our stop would only make this fence wait.
+    listing = await ctx.cloud.list(max_age_s=0.5 if asked_before else 0.0)
     shown = listing.instances.get(primary) or await ctx.cloud.show(primary)
     if shown is None:
         return await _fence_gone(ctx, primary)
@@ -104,10 +105,10 @@ def _stop_debt(ctx: StepContext, primary: InstanceId) -> Debt:
     return Debt(DebtKind.STOP_INSTANCE, ctx.machine.id, ctx.failover_id, primary, None, None, because)
 
 
-FENCE_PRIMARY = Step("fence_primary", fence_primary, FenceProof, waits=120, tries=20, late="fence_failed")
+FENCE_PRIMARY = Step("fence_primary", fence_primary, FenceProof, waits=360, tries=20, late="fence_failed")
 """No undo: the fence belongs to the failover, not to the attempt."""
 
-FENCE_BESIDE_VOLUME = Step("fence_primary", fence_beside_volume, FenceProof, waits=30, tries=20, late="host_offline")
+FENCE_BESIDE_VOLUME = Step("fence_primary", fence_beside_volume, FenceProof, waits=90, tries=20, late="host_offline")
 """A host that neither stops the instance nor is called offline within 90 s is given up as offline."""
 
 FENCE_BY_DESTROYING = Step(

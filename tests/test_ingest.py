@@ -1,0 +1,80 @@
+"""What the ingest makes of the log: which beats are signs of life, and which only tell where a machine stood."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from adapters.embedded_log import EmbeddedLog
+from adapters.system_clock import SystemClock
+from daemon.ingest import Ingest, IngestSettings
+from events import codec, topics
+from events.schema import Heartbeat
+from events.topics import Message
+from machines.detector import Detector
+from machines.failover import Heard, Signal
+from machines.model import InstanceId, Machine, MachineId, Mode
+from machines.policy import Policy
+from machines.states import State
+
+MACHINE = Machine(
+    MachineId(1), "alpha", State.DETECTING, mode=Mode.ON, primary=InstanceId(7001), partition=0, interval_s=10.0
+)
+
+
+@dataclass
+class Sink:
+    """Keeps what it is told."""
+
+    posted: list[Signal] = field(default_factory=list)
+
+    def post(self, machine_id, signal):
+        self.posted.append(signal)
+
+    def meet(self, beat, partition, is_live):
+        raise AssertionError(f"{beat} is of the machine's own instance")
+
+    def dead_letter(self, record, cause):
+        raise AssertionError(cause)
+
+    def blindness(self, partitions, because): ...
+
+    def is_idle(self):
+        return True
+
+
+def beat(sequence: int, boot_id: str = "b1") -> Message:
+    event = Heartbeat(1, 7001, boot_id, sequence, 10.0)
+    return Message(topics.HEARTBEATS, codec.encode(event), b"1", partition=0)
+
+
+async def until(is_so) -> None:
+    async with asyncio.timeout(10):
+        while not is_so():  # noqa: ASYNC110 - the ingest tells a sink, not an event
+            await asyncio.sleep(0.01)
+
+
+async def test_beats_from_before_the_assignment_are_history_and_later_ones_are_live() -> None:
+    clock, sink = SystemClock(20.0), Sink()
+    log, policy = EmbeddedLog(clock), Policy()
+    await log.start()
+    await log.ensure_topics(topics.specs(partitions=1))
+    await log.append_all([beat(sequence) for sequence in range(1, 6)])
+    ingest = Ingest(IngestSettings(topics.HEARTBEATS, 1), log, Detector(policy), policy, clock, "d1", sink)
+    ingest.know(lambda: (MACHINE,))
+    ingest.follow(MACHINE)
+    running = asyncio.create_task(ingest.run())
+    try:
+        await until(lambda: ingest.heard(InstanceId(7001)) is not None)
+        await until(lambda: len(sink.posted) >= 5)
+        history = [signal for signal in sink.posted if isinstance(signal, Heard)]
+        assert history
+        assert not any(signal.is_live for signal in history)
+        await log.append(beat(6))
+        await until(lambda: len(sink.posted) > len(history))
+        fresh = sink.posted[len(history) :]
+        assert all(isinstance(signal, Heard) and signal.is_live for signal in fresh)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await log.stop()
