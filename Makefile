@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint lock kafka vast-cli clean
+.PHONY: demo test lint lock kafka vast-cli crash-matrix clean
 
 # The runtime alone: enough for `make demo`.
 .venv/.runtime: requirements.lock pyproject.toml
@@ -40,6 +40,10 @@ kafka: .venv/.dev
 # Vast's official command-line client against the simulated provider, in a virtual environment of its own.
 vast-cli: .venv/.dev
 	$(BIN)/python -m tests.vast_cli.check
+
+# Kills the daemon at every boundary of every strategy, restarts it, and compares the ends.
+crash-matrix: .venv/.dev
+	$(BIN)/python -m tests.crash.matrix $(MATRIX)
 
 # Rewrites the hash-pinned locks from pyproject.toml; the locks name no index.
 lock: .venv/.lock-tool

@@ -67,7 +67,7 @@ class Runner:
     ) -> None:
         self._store = store
         self._loop = loop
-        self._outside = outside
+        self.outside = outside
         self._policy = policy
         self._clock = clock
         self._deployment = deployment
@@ -170,10 +170,10 @@ class Runner:
             policy=self._policy,
             entries=entries,
             avoid_hosts=frozenset(host for host in avoid if host is not None),
-            cloud=self._outside.cloud,
-            shell=self._outside.shell,
-            snapshots=self._outside.snapshots,
-            volumes=self._outside.volumes,
+            cloud=self.outside.cloud,
+            shell=self.outside.shell,
+            snapshots=self.outside.snapshots,
+            volumes=self.outside.volumes,
             journal=AttemptJournal(self._store, machine.id, running),
             fleet=self._loop,
             clock=self._clock,

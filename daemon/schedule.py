@@ -5,6 +5,8 @@ About ten jobs of a second or more: never one per machine (facts/performance.md,
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -26,6 +28,9 @@ class Schedule:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._scheduler = AsyncIOScheduler(timezone="UTC")
+        self._is_stopping = False
+        # That a slow job was not begun a second time is what `max_instances` is for, and no warning.
+        logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)
 
     def every(self, seconds: float, name: str, job: Job) -> None:
         """Run the job now and then; a run that is late is made once, a run that is slow is not doubled."""
@@ -36,6 +41,10 @@ class Schedule:
                 await job()
             except (FailoverdError, StoreUnavailable) as error:
                 log.warning("job_postponed", job=name, because=str(error))
+            except asyncio.CancelledError:
+                # APScheduler cancels what runs when it stops, and would log each as an error.
+                if not self._is_stopping:
+                    raise
             except Exception:
                 log.exception("job_crashed", job=name)
 
@@ -47,5 +56,6 @@ class Schedule:
         self._scheduler.start()
 
     def stop(self) -> None:
+        self._is_stopping = True
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)

@@ -101,9 +101,10 @@ class Sweep:
         due = await self._store.transact(lambda tx: tx.due_debts(now, 100))
         # What still bills comes first; a standby for the next time can wait.
         due.sort(key=lambda debt: debt.kind is DebtKind.REARM)
-        async with asyncio.TaskGroup() as group:
-            for debt in due:
-                group.create_task(one(debt))
+        ended = await asyncio.gather(*(one(debt) for debt in due), return_exceptions=True)
+        for error in ended:
+            if isinstance(error, BaseException):
+                raise error  # The store is away, or a bug: every other debt had its turn all the same.
 
     async def _pay(self, debt: Debt) -> None:
         try:

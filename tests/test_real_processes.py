@@ -178,13 +178,35 @@ def test_a_daemon_that_is_told_to_end_in_a_failover_ends_and_goes_on_at_its_next
         failover = the_failover_of(stack, 1, before + 1)["failover_id"]
         stack.until("candidates are rented", lambda: stack.has_begun(failover, "rent_candidate"))
         code, seconds = stack.end_daemon()
-        assert client.exception(20) is not None or client.result().status_code != 200
+        answer = client.result(20)
+    assert (answer.status_code, answer.json()["failover_id"]) == (503, failover)
     assert code == 0
     assert seconds < 10
     stack.start_daemon()
     wait_for_success(stack, failover)
     assert wait_until_healthy(stack, 1)["gpu_instance_id"] != machine["gpu_instance_id"]
     assert len(stack.failovers(1)) == before + 1
+
+
+def test_a_daemon_that_stood_still_for_minutes_condemns_nobody_when_it_goes_on(stack: Stack) -> None:
+    beating = (1, 2, 3, 5)
+    for number in beating:
+        wait_until_healthy(stack, number)
+    before = {number: len(stack.failovers(number)) for number in beating}
+    rented = {row["id"] for row in stack.world()["instances"]}
+    stack.pause_daemon()
+    try:
+        stack.never("a rental moves", lambda: {row["id"] for row in stack.world()["instances"]} != rented, 2 * MINUTE)
+    finally:
+        stack.resume_daemon()
+
+    def condemned() -> list[int]:
+        return [number for number in beating if len(stack.failovers(number)) != before[number]]
+
+    stack.never("a failover", condemned, MINUTE)
+    for number in beating:
+        wait_until_healthy(stack, number)
+    assert not condemned()
 
 
 def test_a_machine_that_only_lost_its_agent_is_watched_and_not_replaced(stack: Stack) -> None:
@@ -200,7 +222,13 @@ def test_a_machine_that_only_lost_its_agent_is_watched_and_not_replaced(stack: S
 
 
 @pytest.mark.parametrize(
-    "fault", [{"kind": "status", "status": 500}, {"kind": "empty_list"}], ids=["answers 500", "shows nothing"]
+    "fault",
+    [
+        {"endpoint": "*", "kind": "status", "status": 500},
+        {"endpoint": "list_instances", "kind": "empty_list"},
+        {"endpoint": "*", "kind": "empty_list"},
+    ],
+    ids=["answers 500", "lists no instance", "lists no instance and no offer"],
 )
 def test_a_provider_that_fails_condemns_nobody_and_the_dead_are_recovered_after_it(
     stack: Stack, fault: dict[str, Any]
@@ -219,7 +247,7 @@ def test_a_provider_that_fails_condemns_nobody_and_the_dead_are_recovered_after_
         found += [] if rows[4]["state"] == "detecting" else [f"machine 4 is {rows[4]['state']}"]
         return found + [f"machine {one} fails over" for one in machines if len(stack.failovers(one)) != before[one]]
 
-    stack.sim("POST", "/faults", {"endpoint": "*", **fault})
+    stack.sim("POST", "/faults", fault)
     try:
         old = stack.kill_host_of(5)
         stack.never("a verdict", condemned, 0.5 * MINUTE)
@@ -262,7 +290,7 @@ def wait_for_success(stack: Stack, failover: str) -> None:
         return found if found["state"] != "running" else None
 
     ended = stack.until(f"{failover} ends", has_ended)
-    assert ended["success"], ended
+    assert ended["success"], f"{failover} ended with {ended['error']}: {ended['error_detail']}"
 
 
 def silence(stack: Stack, machine: int) -> int:

@@ -6,6 +6,7 @@ Importing alembic takes 1.9 s, so it is imported only where there is something t
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Lock
 
 from sqlalchemy import Connection, inspect, text
 
@@ -15,6 +16,8 @@ from adapters.sql.errors import SchemaUnknown
 REVISIONS = ("0001", "0002")
 """Every revision in `migrations/versions`, oldest first."""
 HEAD = REVISIONS[-1]
+_ALEMBIC = Lock()
+"""Alembic's operations speak to whichever migration of the process runs now."""
 SCRIPTS = Path(__file__).parent / "migrations"
 
 
@@ -55,7 +58,8 @@ def _upgrade(connection: Connection) -> bool:
     config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
-    command.upgrade(config, HEAD)
+    with _ALEMBIC:
+        command.upgrade(config, HEAD)
     return True
 
 

@@ -37,6 +37,10 @@ _LOOK_AGAIN = timedelta(seconds=5)
 _SLOW_BOOT = timedelta(seconds=150)
 """A candidate older than this is still watched, but a fresh one is rented beside it."""
 _LISTING_LAG = timedelta(seconds=15)
+_MARKET_AGAIN = timedelta(seconds=10)
+_MARKET_PATIENCE = timedelta(minutes=10)
+_HOST_PATIENCE = timedelta(seconds=30)
+"""For a GPU on one host: what follows on the ladder is not kept waiting."""
 _MAX_CLAIMS = 80
 _MAX_WIDTH = 5
 
@@ -87,6 +91,8 @@ async def rent_candidate(ctx: StepContext, wish: Wish) -> Winner:
         return winner
     await race.fill()
     if not race.live():
+        if race.may_wait_for_offers():
+            raise NotYet("the market has no offer now", _MARKET_AGAIN)
         raise race.verdict()
     raise NotYet(race.standing(), _LOOK_AGAIN)
 
@@ -106,9 +112,16 @@ class _Race:
         self._wish = wish
         self._all: dict[int, Candidate] = {candidate.number: candidate for candidate in ctx.candidates(STEP)}
         self._last_refusal = "no offer was found"
+        self._market_is_empty = False
 
     def live(self) -> list[Candidate]:
         return [candidate for candidate in self._all.values() if candidate.is_live]
+
+    def may_wait_for_offers(self) -> bool:
+        """One empty search is no verdict on a market, least of all after the old instance was fenced."""
+        began = next((entry.at for entry in self._ctx.entries if entry.step == STEP), self._ctx.clock.now())
+        patience = _HOST_PATIENCE if self._wish.host is not None else _MARKET_PATIENCE
+        return self._market_is_empty and self._ctx.clock.now() - began < patience
 
     def standing(self) -> str:
         live = self.live()
@@ -225,6 +238,7 @@ class _Race:
             if self.live():
                 return ()
             raise
+        self._market_is_empty = not offers
         if not offers:
             self._last_refusal = (
                 f"no offer for {query.num_gpus} x {query.gpu_name or 'any GPU'} up to {query.max_price:.2f} $/h"
