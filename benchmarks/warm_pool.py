@@ -17,11 +17,11 @@ from typing import Any
 import structlog
 
 from adapters.sim.settings import WorldSettings
-from daemon.demo_checks import is_over
 from daemon.demo_stage import Cast, Stage, stage
 from daemon.demo_watch import look
 from machines.states import State
 
+STAGGER_S = 5.0
 PHASES = (
     "kill to failover",
     "repair_primary",
@@ -49,8 +49,12 @@ async def measure(machines: int, speed: float) -> list[dict[str, float]]:
             for one in cast:
                 killed[one.id] = everything.clock.now()
                 await everything.crash(one.instance)
-                await everything.clock.sleep(10.0)
-            while not is_over(cast, seen := await look(everything.daemon.store, everything.clock)):
+                await everything.clock.sleep(STAGGER_S)
+            while True:
+                seen = await look(everything.daemon.store, everything.clock)
+                shown = [seen.failovers_of(one.id) for one in cast]
+                if all(failovers and failovers[-1]["ended_at"] for failovers in shown):
+                    break
                 await everything.clock.sleep(everything.clock.real(1.0))
             return [_phases(seen.failovers_of(one.id)[-1], killed[one.id]) for one in cast]
 
