@@ -72,7 +72,7 @@ class Prober:
     async def ask(self, machine: Machine, primary: InstanceId) -> tuple[Testimony, ...]:
         """What the provider and the SSH port say of the machine's primary now."""
         provider, reach, witness = await asyncio.gather(
-            self._ask_provider(primary), self._reach(machine.ssh), self._has_witness(machine)
+            self._ask_provider(machine, primary), self._reach(machine.ssh), self._has_witness(machine)
         )
         answered = provider.word is not Word.UNKNOWN or "listing" in provider.detail
         at = self._clock.now()
@@ -80,9 +80,11 @@ class Prober:
             return (provider, Testimony(Source.SSH, Word.UNKNOWN, "its SSH endpoint is not known", at))
         return (provider, ssh_testimony(reach, witness, answered, at))
 
-    async def _ask_provider(self, primary: InstanceId) -> Testimony:
+    async def _ask_provider(self, machine: Machine, primary: InstanceId) -> Testimony:
+        """A listing from before the suspicion would only say how it was then."""
+        suspected_s = (self._clock.now() - machine.since).total_seconds() if machine.since else 0.0
         try:
-            listing = await self._cloud.list(max_age_s=_LISTING_MAX_AGE_S)
+            listing = await self._cloud.list(max_age_s=max(0.0, min(_LISTING_MAX_AGE_S, suspected_s)))
             shown = None if primary in listing.instances else await self._cloud.show(primary)
         except StepError as error:
             return Testimony(Source.PROVIDER, Word.UNKNOWN, f"the provider gave no answer: {error}", self._clock.now())

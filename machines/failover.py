@@ -338,7 +338,9 @@ def _on_probed(machine: Machine, signal: Probed, now: datetime, policy: Policy) 
             text = f"{machine.name}: {judgement.because}; no failover"
             return Decision(replace(looked, look_at=look_at), (Notify(f"machine-{machine.id}", text),))
         case Verdict.UNSURE:
-            return Decision(replace(looked, look_at=now + timedelta(seconds=policy.probe_every_s)))
+            # The first words after a death are often still those of before: the second look comes soon.
+            pause = min(policy.probe_every_s, policy.first_probe_again_s * 2 ** min(evidence.rounds - 1, 8))
+            return Decision(replace(looked, look_at=now + timedelta(seconds=pause)))
         case Verdict.DEAD:
             return _on_death(looked, now, policy, judgement.because)
         case _:
@@ -496,12 +498,10 @@ def _cancelled(machine: Machine, running: Running, lost: Lost, now: datetime) ->
 def _close(machine: Machine, running: Running, now: datetime, lost: Lost, success: bool) -> Decision:
     """End a failover without a hand-over. A primary that was alive when it was fenced is started again."""
     debts: tuple[Debt, ...] = ()
-    proof = running.proof
-    can_start = proof is not None and not _is_destroyed(proof)
-    # Our stop may be on its way although no proof of it was kept; a start of what runs changes nothing.
-    must_start = (can_start and running.primary_was_alive) or (running.primary_spoke and not _is_destroyed(proof))
-    if must_start and machine.primary is not None:
-        debts = (_debt(machine, running, DebtKind.START_INSTANCE, machine.primary, "fenced and not replaced"),)
+    # Also without a proof: our stop may have been accepted before its effect was seen. A start of what runs is nothing.
+    is_living = running.primary_was_alive or running.primary_spoke
+    if is_living and not success and machine.primary is not None and not _is_destroyed(running.proof):
+        debts = (_debt(machine, running, DebtKind.START_INSTANCE, machine.primary, "perhaps fenced, and not replaced"),)
     closed = replace(machine, failover=None, last_failover=running.id, evidence=None)
     if machine.state is not State.DETECTING:
         closed = replace(closed, look_at=None)

@@ -17,6 +17,8 @@ class Policy:
     """How long a silent SSH port must agree with silence before that is a death, where the provider says running."""
     probe_every_s: float = 10.0
     """The pause between two rounds of questions about a suspect."""
+    first_probe_again_s: float = 2.0
+    """The first such pause; it doubles up to `probe_every_s`."""
     watch_every_s: float = 60.0
     """The same, once a second source said that the suspect lives."""
     evidence_max_age_s: float = 60.0

@@ -172,6 +172,14 @@ def test_a_return_after_the_fence_is_started_again_and_watched():
     assert owed(effects) == [(DebtKind.START_INSTANCE, OLD)]
 
 
+def test_a_cancel_while_our_stop_is_under_way_starts_the_living_primary_again():
+    """Seen: cancelled between the stop and its proof, the machine was called healthy and stayed stopped."""
+    one = machine(failover=running(reason=Reason.HTTP, primary_was_alive=True, cancel_asked=True))
+    kept, effects = tell(one, AttemptEnded(FAILOVER, Lost("cancelled", "an operator cancelled it")))
+    assert kept.state is State.HEALTHY
+    assert owed(effects) == [(DebtKind.START_INSTANCE, OLD)]
+
+
 def test_an_old_instance_that_was_destroyed_is_not_started():
     gone = running(proof=replace(PROOF, grade=FenceGrade.DESTROYED), primary_spoke=True, cancel_asked=True)
     _, effects = tell(machine(failover=gone), AttemptEnded(FAILOVER, Lost("cancelled", "")))
