@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import ladder, topics
+from tests.servers import databases, ladder, topics
 from tests.servers.kafka import KafkaBroker
 from tests.servers.sshd import Sshd, sshd_server
 
@@ -26,7 +26,11 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 
 def pytest_report_header() -> list[str]:
-    return [f"kafka: {ladder.kafka_rung()}", f"ssh: {ladder.sshd_rung()}"]
+    return [
+        f"kafka: {ladder.kafka_rung()}",
+        f"postgresql: {ladder.postgres_rung()}",
+        f"ssh: {ladder.sshd_rung()}",
+    ]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -41,6 +45,23 @@ def kafka_broker(tmp_path_factory: pytest.TempPathFactory, topic_prefix: str) ->
         yield bootstrap
         if ladder.kafka_rung().way is ladder.Way.ENVIRONMENT:
             asyncio.run(topics.remove_topics(bootstrap, topic_prefix))
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The DSN of the run's PostgreSQL; every test makes databases of its own there."""
+    with ladder.postgres_server() as dsn:
+        yield dsn
+
+
+@pytest.fixture(params=databases.KINDS)
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A new database at the newest schema: each test that uses it runs on both stores."""
+    if request.param == "sqlite":
+        yield databases.new_file(tmp_path)
+        return
+    with databases.on_server(request.getfixturevalue("postgres_server")) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

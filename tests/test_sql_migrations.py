@@ -17,7 +17,7 @@ from adapters.sql import SchemaUnknown, SqlStore, current, upgrade
 from adapters.sql.engine import make_engine
 from adapters.sql.migration import HEAD, REVISIONS, SCRIPTS
 from adapters.sql.tables import METADATA
-from tests.test_sql_urls import DATABASES, a_machine, database
+from tests.test_sql_urls import a_machine
 
 
 def test_a_database_is_upgraded_once(tmp_path: Path) -> None:
@@ -33,14 +33,12 @@ def test_a_database_is_upgraded_once(tmp_path: Path) -> None:
     store.close()
 
 
-@pytest.mark.parametrize("kind", DATABASES)
-def test_the_migrations_make_what_the_models_declare(kind: str, tmp_path: Path) -> None:
-    with database(kind, tmp_path) as url:
-        engine = make_engine(url)
-        with engine.connect() as connection:
-            context = MigrationContext.configure(connection, opts={"compare_type": True})
-            assert compare_metadata(context, METADATA) == []
-        engine.dispose()
+def test_the_migrations_make_what_the_models_declare(database_url: str) -> None:
+    engine = make_engine(database_url)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, METADATA) == []
+    engine.dispose()
 
 
 def test_the_partial_indexes_are_those_of_the_models(tmp_path: Path) -> None:

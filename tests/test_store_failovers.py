@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -35,7 +35,7 @@ from machines.model import (
     Source,
     Word,
 )
-from tests.test_sql_urls import DATABASES, NOW, a_machine, a_running, at, opened
+from tests.test_sql_urls import NOW, a_machine, a_running, at
 
 NEW = Replacement(
     InstanceId(77),
@@ -52,9 +52,9 @@ NEW = Replacement(
 )
 
 
-@pytest.fixture(params=DATABASES)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlStore]:
-    with opened(request.param, tmp_path) as store:
+@pytest.fixture
+def store(database_url: str) -> Iterator[SqlStore]:
+    with closing(SqlStore(database_url)) as store:
         yield store
 
 

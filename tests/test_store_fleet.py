@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -13,7 +13,7 @@ from adapters.sql import AlertRecord, CommandRow, SqlStore
 from events.topics import Message
 from machines.admission import Pause
 from machines.model import FailoverId, MachineId
-from tests.test_sql_urls import DATABASES, NOW, at, opened
+from tests.test_sql_urls import NOW, at
 
 COMMAND = CommandRow(
     command_id="cmd-1",
@@ -27,9 +27,9 @@ COMMAND = CommandRow(
 )
 
 
-@pytest.fixture(params=DATABASES)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlStore]:
-    with opened(request.param, tmp_path) as store:
+@pytest.fixture
+def store(database_url: str) -> Iterator[SqlStore]:
+    with closing(SqlStore(database_url)) as store:
         yield store
 
 

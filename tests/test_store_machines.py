@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta, timezone
-from pathlib import Path
 
 import pytest
 from sqlalchemy.exc import StatementError
@@ -15,12 +14,12 @@ from adapters.sql import SqlStore, Tx
 from machines.errors import Stale
 from machines.model import InstanceId, MachineId, Setting
 from machines.states import State
-from tests.test_sql_urls import DATABASES, NOW, a_machine, a_running, at, database, opened
+from tests.test_sql_urls import NOW, a_machine, a_running, at
 
 
-@pytest.fixture(params=DATABASES)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlStore]:
-    with opened(request.param, tmp_path) as store:
+@pytest.fixture
+def store(database_url: str) -> Iterator[SqlStore]:
+    with closing(SqlStore(database_url)) as store:
         yield store
 
 
@@ -43,9 +42,8 @@ def test_an_existing_machine_is_not_inserted_again(store: SqlStore) -> None:
         assert tx.machines() == [a_machine(1), a_machine(2)]
 
 
-@pytest.mark.parametrize("kind", DATABASES)
-def test_of_two_who_saw_the_same_version_one_saves(kind: str, tmp_path: Path) -> None:
-    with database(kind, tmp_path) as url, closing(SqlStore(url)) as one, closing(SqlStore(url)) as other:
+def test_of_two_who_saw_the_same_version_one_saves(database_url: str) -> None:
+    with closing(SqlStore(database_url)) as one, closing(SqlStore(database_url)) as other:
         seen = one.transact(lambda tx: tx.insert_machine(a_machine(1)))
         also_seen = other.transact(lambda tx: tx.machine(MachineId(1)))
         assert seen == also_seen

@@ -18,18 +18,12 @@ from adapters.sql import SqlStore, Store, StoreUnavailable, Tx
 from events.topics import Message
 from machines.errors import Stale
 from machines.model import Machine, MachineId
-from tests.test_sql_urls import DATABASES, a_machine, database
-
-
-@pytest.fixture(params=DATABASES)
-def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    with database(request.param, tmp_path) as url:
-        yield url
+from tests.test_sql_urls import a_machine
 
 
 @pytest.fixture
-def store(store_url: str) -> Iterator[SqlStore]:
-    store = SqlStore(store_url)
+def store(database_url: str) -> Iterator[SqlStore]:
+    store = SqlStore(database_url)
     yield store
     store.close()
 
@@ -53,8 +47,8 @@ with store.transaction() as tx:
 """
 
 
-def test_a_killed_process_keeps_what_it_committed_and_nothing_else(store_url: str, store: SqlStore) -> None:
-    killed = subprocess.run([sys.executable, "-c", KILLED, store_url], cwd=Path(__file__).parent.parent, check=False)
+def test_a_killed_process_keeps_what_it_committed_and_nothing_else(database_url: str, store: SqlStore) -> None:
+    killed = subprocess.run([sys.executable, "-c", KILLED, database_url], cwd=Path(__file__).parent.parent, check=False)
     assert killed.returncode == -signal.SIGKILL
     with store.transaction() as tx:
         assert tx.machines() == [Machine(MachineId(1), "m1")]
@@ -63,8 +57,8 @@ def test_a_killed_process_keeps_what_it_committed_and_nothing_else(store_url: st
         tx.save_machine(Machine(MachineId(1), "m1"))
 
 
-def test_a_held_machine_is_an_outage_and_all_is_well_afterwards(store_url: str, store: SqlStore) -> None:
-    impatient = SqlStore(store_url, wait_s=0.05)
+def test_a_held_machine_is_an_outage_and_all_is_well_afterwards(database_url: str, store: SqlStore) -> None:
+    impatient = SqlStore(database_url, wait_s=0.05)
     machine = store.transact(lambda tx: tx.insert_machine(a_machine(1)))
 
     def save_late(tx: Tx) -> Machine:
@@ -89,8 +83,8 @@ def test_a_statement_that_makes_no_sense_is_no_outage(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("inline", [False, True])
-async def test_work_runs_in_one_transaction_and_its_errors_come_through(store_url: str, inline: bool) -> None:
-    store = Store(SqlStore(store_url), inline=inline)
+async def test_work_runs_in_one_transaction_and_its_errors_come_through(database_url: str, inline: bool) -> None:
+    store = Store(SqlStore(database_url), inline=inline)
     machine = await store.transact(lambda tx: tx.insert_machine(a_machine(1)))
 
     def save_twice(tx: Tx) -> None:
@@ -106,16 +100,16 @@ async def test_work_runs_in_one_transaction_and_its_errors_come_through(store_ur
         await store.transact(lambda tx: tx.machines())
 
 
-async def test_inline_work_runs_in_the_callers_thread(store_url: str) -> None:
-    inline, threaded = Store(SqlStore(store_url), inline=True), Store(SqlStore(store_url))
+async def test_inline_work_runs_in_the_callers_thread(database_url: str) -> None:
+    inline, threaded = Store(SqlStore(database_url), inline=True), Store(SqlStore(database_url))
     assert await inline.transact(lambda tx: threading.get_ident()) == threading.get_ident()
     assert await threaded.transact(lambda tx: threading.get_ident()) != threading.get_ident()
     await inline.close()
     await threaded.close()
 
 
-async def test_a_cancelled_caller_leaves_no_half_transaction(store_url: str) -> None:
-    store = Store(SqlStore(store_url))
+async def test_a_cancelled_caller_leaves_no_half_transaction(database_url: str) -> None:
+    store = Store(SqlStore(database_url))
     begun, go_on = threading.Event(), threading.Event()
 
     def slow(tx: Tx) -> None:
@@ -135,8 +129,8 @@ async def test_a_cancelled_caller_leaves_no_half_transaction(store_url: str) -> 
     await store.close()
 
 
-async def test_closing_waits_for_what_was_asked_before(store_url: str) -> None:
-    store = Store(SqlStore(store_url))
+async def test_closing_waits_for_what_was_asked_before(database_url: str) -> None:
+    store = Store(SqlStore(database_url))
 
     def insert(number: int) -> Callable[[Tx], Machine]:
         return lambda tx: tx.insert_machine(a_machine(number))
@@ -145,7 +139,7 @@ async def test_closing_waits_for_what_was_asked_before(store_url: str) -> None:
     await asyncio.wait(asked[:1])
     await store.close()
     await asyncio.gather(*asked)
-    again = SqlStore(store_url)
+    again = SqlStore(database_url)
     assert len(again.transact(lambda tx: tx.machines())) == 19
     again.close()
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -16,19 +15,18 @@ from adapters.sql import CommandRow, SqlStore, Tx
 from machines.errors import Fenced, Stale
 from machines.journal import Entry, Mark
 from machines.model import FailoverId, MachineId, Setting
-from tests.test_sql_urls import DATABASES, NOW, a_machine, a_running, at, database
+from tests.test_sql_urls import NOW, a_machine, a_running, at
 
 T = TypeVar("T")
 REPLICAS = 6
 
 
-@pytest.fixture(params=DATABASES)
-def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    with database(request.param, tmp_path) as url:
-        with closing(SqlStore(url)) as store, store.transaction() as tx:
-            for number in range(REPLICAS):
-                tx.insert_machine(a_machine(number))
-        yield url
+@pytest.fixture
+def store_url(database_url: str) -> str:
+    with closing(SqlStore(database_url)) as store, store.transaction() as tx:
+        for number in range(REPLICAS):
+            tx.insert_machine(a_machine(number))
+    return database_url
 
 
 def race(url: str, work: Callable[[Tx, int], T]) -> list[T]:

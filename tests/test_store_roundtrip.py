@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import UTC
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -29,7 +28,6 @@ from machines.model import (
     Workload,
 )
 from machines.states import State
-from tests.test_sql_urls import DATABASES, opened
 
 ids = st.integers(1, 2**63 - 1)
 times = st.datetimes(timezones=st.just(UTC))
@@ -104,9 +102,9 @@ class _Undone(Exception):
     """Ends an example's transaction, so that the next one finds the store empty."""
 
 
-@pytest.fixture(params=DATABASES)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlStore]:
-    with opened(request.param, tmp_path) as store:
+@pytest.fixture
+def store(database_url: str) -> Iterator[SqlStore]:
+    with closing(SqlStore(database_url)) as store:
         yield store
 
 

