@@ -91,6 +91,7 @@ class Recorder:
         running = effect.failover
         won = running.rung if effect.success and running.rung is not Rung.REPAIR_PRIMARY else None
         tx.end_failover(running.id, effect.success, won, effect.code, effect.why, effect.new, now)
+        tx.drop_lease(running.id)
         if effect.new is None:
             tx.drop_debts(running.id, (DebtKind.STOP_INSTANCE,), now)
         tx.add_debts([replace(debt, due_at=now) for debt in effect.debts])

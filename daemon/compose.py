@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 
 import httpx
 import structlog
@@ -32,6 +29,7 @@ from daemon.command_door import CommandDoor
 from daemon.commands import Commands
 from daemon.health import Vitals
 from daemon.ingest import Ingest, IngestSettings, LogTime
+from daemon.leases import Leases
 from daemon.loop import Loop
 from daemon.prober import Prober
 from daemon.publisher import Publisher, drain
@@ -39,12 +37,14 @@ from daemon.readiness import ReadinessPoll
 from daemon.rearm import Rearm
 from daemon.registry import Registry
 from daemon.runner import Outside, Runner
-from daemon.schedule import Schedule
+from daemon.schedule import Job, Schedule
 from daemon.settings import Settings, SettingsError
+from daemon.state_folder import StateFolder, write_secret
 from daemon.sweep import Sweep
 from events import topics
 from machines.detector import Detector, LogTimeLimits
 from machines.errors import LogUnavailable, StepError
+from machines.lease import FLEET, LeaseTimes
 from machines.model import Endpoint, MachineId
 from machines.ports import EventLog
 from machines.problems import Problem
@@ -74,6 +74,8 @@ class Daemon:
     publisher: Publisher
     schedule: Schedule
     api: ApiServer
+    leases: Leases
+    folder: StateFolder
     specs: tuple[topics.TopicSpec, ...]
     token: str
     public_key: str
@@ -83,11 +85,11 @@ class Daemon:
         """Start in the order in which things depend on each other, and stop in the reverse."""
         await self.event_log.start()
         await self.loop.load()
-        for machine in self.loop.machines():
-            self.ingest.follow(machine)
         self._plan_jobs()
         try:
             async with asyncio.TaskGroup() as group:
+                await self.leases.tend()
+                group.create_task(self.leases.run())
                 group.create_task(self._prepare_topics(group))
                 group.create_task(self.loop.run())
                 group.create_task(self.publisher.run())
@@ -105,19 +107,32 @@ class Daemon:
         await self.prober.stop()
         await self.runner.stop()
         await drain(self.publisher, self.clock, 2.0)
+        await self.leases.release_all()
         await self.event_log.stop()
         for client in self.http:
             await client.aclose()
         await self.store.close()
+        self.folder.close()
 
     def _plan_jobs(self) -> None:
+        """Most jobs are the fleet's: one replica does them. What a replica must know or judge itself, each does."""
         every = self.schedule.every
         every(1, "alarms", self.sweep.ring)
-        every(10, "resume", self.sweep.resume)
-        every(5, "debts", self.sweep.pay_debts)
-        every(30, "orphans", self.sweep.find_orphans)
+        every(3, "resume", self.sweep.resume)
         every(30, "readiness", self.readiness.poll)
-        every(600, "outbox", self.publisher.clean)
+        every(5, "debts", self._by_one(self.sweep.pay_debts))
+        every(30, "orphans", self._by_one(self.sweep.find_orphans))
+        every(600, "outbox", self._by_one(self.publisher.clean))
+        if self.store.is_shared:
+            every(1, "changes of other replicas", self.loop.catch_up)
+            every(60, "all machines", self.loop.load)
+
+    def _by_one(self, job: Job) -> Job:
+        async def run() -> None:
+            if self.leases.holds(FLEET):
+                await job()
+
+        return run
 
     async def _prepare_topics(self, group: asyncio.TaskGroup) -> None:
         """Check the topics until the log answers; only then is it consumed. Wrong settings are told and refused."""
@@ -180,11 +195,21 @@ async def compose(
     settings: Settings, clock: SystemClock | None = None, vast: httpx.AsyncClient | None = None
 ) -> Daemon:
     """Build the daemon. Raise SettingsError where the configuration cannot work."""
-    clock = clock or SystemClock(settings.speed)
     random = SystemRandom()
-    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    folder = StateFolder.claim(settings.state_dir, random)
+    try:
+        return await _compose(settings, folder, random, clock or SystemClock(settings.speed), vast)
+    except BaseException:
+        folder.close()
+        raise
+
+
+async def _compose(
+    settings: Settings, folder: StateFolder, random: SystemRandom, clock: SystemClock, vast: httpx.AsyncClient | None
+) -> Daemon:
     await asyncio.to_thread(upgrade, settings.database_url)
     store = Store(SqlStore(settings.database_url))
+    leases = Leases(store, clock, folder.replica, _lease_times(clock))
     deployment = await store.transact(lambda tx: tx.deployment(lambda: f"fo-{random.token(6)}"))
     token = _token(settings, random)
     key_file = settings.ssh.key_file or settings.state_dir / "ssh_key"
@@ -218,11 +243,12 @@ async def compose(
         loop,
     )
     volumes = VastVolumes(VastApi(vast, clock, random, VastSettings()), clock)
-    runner = Runner(store, loop, Outside(cloud, shell, snapshots, volumes), policy, clock, deployment)
+    runner = Runner(store, loop, Outside(cloud, shell, snapshots, volumes), policy, clock, deployment, leases)
     prober = Prober(loop, cloud, shell, clock, [_endpoint(text) for text in settings.ssh.witnesses])
     loop.wire(ingest, prober.probe, runner.begin)
-    rearm = Rearm(store, loop, cloud, shell, policy, clock, deployment)
-    sweep = Sweep(store, loop, runner, cloud, volumes, rearm, clock, deployment)
+    fleet_cloud, fleet_volumes = leases.guard(cloud, FLEET), leases.guard(volumes, FLEET)
+    rearm = Rearm(store, loop, fleet_cloud, leases.guard(shell, FLEET), policy, clock, deployment, announcer)
+    sweep = Sweep(store, loop, runner, fleet_cloud, fleet_volumes, rearm, clock, deployment, leases)
     readiness = ReadinessPoll(loop, cloud, snapshots, volumes, policy, clock)
     registry = Registry(store, loop, cloud, announcer, clock)
     commands = Commands(store, loop, registry, announcer, clock, random)
@@ -236,7 +262,7 @@ async def compose(
         clock,
         (lambda time: time) if settings.kafka is None else clock.from_wall,
     )
-    publisher = Publisher(store, event_log, clock)
+    publisher = Publisher(store, event_log, clock, lambda: leases.holds(FLEET))
     app = create_app(
         Services(
             store=store,
@@ -272,6 +298,8 @@ async def compose(
         publisher=publisher,
         schedule=Schedule(clock),
         api=ApiServer(app, settings.http.host, settings.http.port, clock),
+        leases=leases,
+        folder=folder,
         specs=topics.specs(prefix, settings.topics.partitions),
         token=token,
         public_key=shell.public_key,
@@ -282,6 +310,12 @@ async def compose(
 def _tick_every_s(clock: SystemClock) -> float:
     """Once a second, but never more than ten times a real one."""
     return max(1.0, clock.real(0.1))
+
+
+def _lease_times(clock: SystemClock) -> LeaseTimes:
+    """No process renews faster at a higher speed: a lease is never shorter than two real seconds."""
+    length_s = max(10.0, clock.real(2.0))
+    return LeaseTimes(length_s, length_s / 5, length_s / 5)
 
 
 def _limits(clock: SystemClock) -> LogTimeLimits:
@@ -333,14 +367,9 @@ def _token(settings: Settings, random: SystemRandom) -> str:
         return settings.http.token.get_secret_value()
     path = settings.state_dir / "token"
     if not path.exists():
-        _write_secret(path, "fa_" + random.token(40))
+        write_secret(path, "fa_" + random.token(40))
         log.info("token_made", file=str(path))
     return path.read_text().strip()
-
-
-def _write_secret(path: Path, text: str) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, stat.S_IRUSR | stat.S_IWUSR), "w") as file:
-        file.write(text)
 
 
 def _endpoint(text: str) -> Endpoint:

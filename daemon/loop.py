@@ -36,6 +36,7 @@ from machines.failover import (
     Probe,
     RequestAdmission,
     Signal,
+    TakenOver,
     Won,
     decide,
 )
@@ -47,6 +48,8 @@ from machines.ports import Beat, Clock, Random, Record
 log = structlog.get_logger(__name__)
 
 _STALE_RETRIES = 5
+_LATE_IDS = 1000
+"""So far back an id of the outbox may become visible late: ids are given before the commit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,7 @@ class Loop:
         self._probe: Callable[[MachineId], None] = lambda machine: None
         self._begin: Callable[[MachineId], None] = lambda machine: None
         self._known: dict[MachineId, Machine] = {}
+        self._caught_up: tuple[int, frozenset[int]] = (0, frozenset())
         self._ended: dict[FailoverId, asyncio.Event] = {}
         self._letters: list[tuple[Record, Undecodable]] = []
 
@@ -100,9 +104,40 @@ class Loop:
 
     async def load(self) -> Sequence[Machine]:
         """Read every machine; at start, and after a machine was registered elsewhere."""
-        machines = await self._store.transact(lambda tx: tx.machines())
-        self._known = {machine.id: machine for machine in machines}
+        last, machines = await self._store.transact(lambda tx: (tx.last_message(), tx.machines()))
+        self._caught_up = (last, frozenset())
+        self._replace_all(machines)
         return machines
+
+    def _replace_all(self, machines: Sequence[Machine]) -> None:
+        for gone in self._known.keys() - {machine.id for machine in machines}:
+            self.forget(gone)
+        for machine in machines:
+            self._follow_newer(machine)
+
+    async def catch_up(self) -> None:
+        """Read the machines that other replicas changed: each change stands in the outbox of all."""
+        topic = self._announcer.prefix + topics.MACHINES
+        last, seen = self._caught_up
+
+        def read(tx: Tx) -> tuple[list[int], dict[MachineId, Machine | None]]:
+            rows = [row for row in tx.keys_after(topic, last - _LATE_IDS) if row[0] not in seen]
+            changed = {MachineId(int(key)) for _, key in rows}
+            return [row for row, _ in rows], {machine: tx.machine(machine) for machine in changed}
+
+        rows, machines = await self._store.transact(read)
+        newest = max([last, *rows])
+        self._caught_up = (newest, frozenset(row for row in (*seen, *rows) if row > newest - _LATE_IDS))
+        for number, machine in machines.items():
+            if machine is None:
+                self.forget(number)
+            else:
+                self._follow_newer(machine)
+
+    def _follow_newer(self, machine: Machine) -> None:
+        known = self._known.get(machine.id)
+        if known is None or known.version < machine.version:
+            self.follow(machine)
 
     def ended(self, failover: FailoverId) -> asyncio.Event:
         """Set when the failover has ended in this process; a waiter also polls the row."""
@@ -300,40 +335,34 @@ class Loop:
     def agent_command(self, machine: Machine, instance: InstanceId) -> str:
         return self._agent_command(machine, instance)
 
-    async def save_proof(
-        self, machine: MachineId, failover: FailoverId, proof: FenceProof, debts: Sequence[Debt]
-    ) -> None:
+    async def save_proof(self, machine: MachineId, failover: Running, proof: FenceProof, debts: Sequence[Debt]) -> None:
         def work(tx: Tx) -> Saved | None:
-            self._require(tx, machine, failover)
+            tx.check_fence(machine, failover.id, failover.fence)
             tx.add_debts([replace(debt, due_at=self._clock.now()) for debt in debts])
-            return self._decide(tx, machine, Fenced(failover, proof))
+            return self._decide(tx, machine, Fenced(failover.id, failover.fence, proof))
 
         saved = await self._transact(work)
         if saved is not None:
             await self._act(saved)
 
-    async def hand_over(self, machine: MachineId, failover: FailoverId, new: Replacement) -> None:
+    async def hand_over(self, machine: MachineId, failover: Running, new: Replacement) -> None:
         def work(tx: Tx) -> Saved | None:
             before = tx.machine(machine)
-            if before is not None and before.primary == new.instance and before.last_failover == failover:
+            if before is not None and before.primary == new.instance and before.last_failover == failover.id:
                 return None
-            running = self._require(tx, machine, failover)
             done = Entry("hand_over", Mark.DONE, self._clock.now(), output={"instance": new.instance})
-            tx.append_entry(machine, failover, running.attempt, running.fence, done)
-            return self._decide(tx, machine, AttemptEnded(failover, Won(new)))
+            tx.append_entry(machine, failover.id, failover.attempt, failover.fence, done)
+            return self._decide(tx, machine, AttemptEnded(failover.id, failover.fence, Won(new)))
 
         saved = await self._transact(work)
         if saved is not None:
             await self._act(saved)
 
-    def _require(self, tx: Tx, machine_id: MachineId, failover: FailoverId) -> Running:
-        """The actor's failover is still the machine's; an older one changes nothing."""
-        machine = tx.machine(machine_id)
-        if machine is None or machine.failover is None or machine.failover.id != failover:
-            raise errors.Fenced(f"failover {failover} no longer runs for machine {machine_id}")
-        if machine.failover.fence != machine.fence:
-            raise errors.Fenced(f"fence {machine.failover.fence} is outdated, machine {machine_id} has {machine.fence}")
-        return machine.failover
+    # -- replicas
+
+    def raise_fence(self, tx: Tx, machine: MachineId, failover: FailoverId) -> None:
+        """In the transaction in which this replica takes the failover's lease from another one. Raise Stale."""
+        self._decide(tx, machine, TakenOver(failover))
 
     # -- small duties
 

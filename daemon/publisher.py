@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 
 import structlog
@@ -21,10 +22,12 @@ _KEEP = timedelta(hours=1)
 class Publisher:
     """At least once: a crash between append and mark sends a record again, with the same ce_id."""
 
-    def __init__(self, store: Store, event_log: EventLog, clock: Clock) -> None:
+    def __init__(self, store: Store, event_log: EventLog, clock: Clock, is_ours: Callable[[], bool]) -> None:
+        """`is_ours`: does this replica publish now? One does for the whole fleet."""
         self._store = store
         self._log = event_log
         self._clock = clock
+        self._is_ours = is_ours
         self._is_down = False
         self.problem: str | None = None
         """Why nothing can be published now."""
@@ -45,8 +48,11 @@ class Publisher:
 
     async def publish(self) -> int:
         """Publish one batch; how many records it had. Raise LogUnavailable, StoreUnavailable."""
+        if not self._is_ours():
+            self._tell(False, "")
+            return 0
         rows = await self._store.transact(lambda tx: tx.unsent(_BATCH))
-        if not rows:
+        if not rows or not self._is_ours():
             return 0
         await self._log.append_all([message for _, message in rows])
         at = self._clock.now()

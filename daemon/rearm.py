@@ -14,6 +14,7 @@ import structlog
 
 from adapters.sql.executor import Store
 from adapters.sql.tx import Tx
+from daemon.announce import Announcer
 from daemon.loop import Loop
 from machines.errors import NotYet, Refused
 from machines.model import (
@@ -51,7 +52,15 @@ class Rearm:
     """One look at a time; NotYet until the standby stands by, and nothing where none is wanted."""
 
     def __init__(
-        self, store: Store, loop: Loop, cloud: GpuCloud, shell: Shell, policy: Policy, clock: Clock, deployment: str
+        self,
+        store: Store,
+        loop: Loop,
+        cloud: GpuCloud,
+        shell: Shell,
+        policy: Policy,
+        clock: Clock,
+        deployment: str,
+        announcer: Announcer,
     ) -> None:
         self._store = store
         self._loop = loop
@@ -60,6 +69,7 @@ class Rearm:
         self._policy = policy
         self._clock = clock
         self._deployment = deployment
+        self._announcer = announcer
         self._unshared_until: datetime | None = None
         """The provider said that no two instances share a volume; so long nobody asks it again."""
 
@@ -143,7 +153,9 @@ class Rearm:
             now = tx.machine(machine.id)
             if now is None or now.failover is not None or now.primary != machine.primary:
                 raise NotYet("the machine changed while its standby came up", _LOOK_AGAIN)
-            return tx.save_machine(replace(now, standby=standby))
+            saved = tx.save_machine(replace(now, standby=standby))
+            tx.post(self._announcer.machine(saved, now, self._clock.now()))
+            return saved
 
         armed = await self._store.transact(work)
         self._loop.follow(armed)

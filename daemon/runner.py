@@ -12,6 +12,7 @@ import structlog
 
 from adapters.sql.errors import StoreUnavailable
 from adapters.sql.executor import Store
+from daemon.leases import Leases
 from daemon.loop import Loop
 from machines import errors
 from machines.errors import NotYet, Refused, StepError, Unknown
@@ -63,11 +64,19 @@ class Runner:
     """One task for each machine that is in a failover."""
 
     def __init__(
-        self, store: Store, loop: Loop, outside: Outside, policy: Policy, clock: Clock, deployment: str
+        self,
+        store: Store,
+        loop: Loop,
+        outside: Outside,
+        policy: Policy,
+        clock: Clock,
+        deployment: str,
+        leases: Leases,
     ) -> None:
         self._store = store
         self._loop = loop
         self.outside = outside
+        self._leases = leases
         self._policy = policy
         self._clock = clock
         self._deployment = deployment
@@ -108,7 +117,12 @@ class Runner:
             machine = await self._machine(machine_id)
             if machine is None or machine.failover is None:
                 return
+            failover = machine.failover.id
             try:
+                if not self._leases.holds(failover):
+                    if not await self._take(machine_id, failover):
+                        return
+                    continue  # The fence may have been raised: read the machine again.
                 await self._attempt(machine, machine.failover)
             except errors.Fenced as fenced:
                 log.info("attempt_fenced", machine=machine_id, because=str(fenced))
@@ -116,6 +130,10 @@ class Runner:
             except StoreUnavailable as error:
                 log.error("store_unavailable", error=str(error), machine=machine_id)
                 await self._clock.sleep(self._clock.real(1.0))
+
+    async def _take(self, machine: MachineId, failover: FailoverId) -> bool:
+        """The failover's lease; False where another replica works on it."""
+        return await self._leases.acquire(failover, lambda tx: self._loop.raise_fence(tx, machine, failover))
 
     async def _machine(self, machine_id: MachineId) -> Machine | None:
         try:
@@ -128,7 +146,7 @@ class Runner:
         strategy = strategy_for(running.rung, machine)
         if strategy is None:
             code, why = _NOT_PROVIDED[running.rung]
-            await self._end(machine.id, running.id, Lost(code, why))
+            await self._end(machine.id, running, Lost(code, why))
             return
         ctx = await self._context(machine, running)
         move = next_move(strategy, ctx.entries, self._clock.now(), _cancel_why(running))
@@ -142,26 +160,27 @@ class Runner:
             case Succeeded():
                 await self._succeeded(machine, running, strategy)
             case Abandoned(code, why):
-                await self._end(machine.id, running.id, Lost(code, why))
+                await self._end(machine.id, running, Lost(code, why))
             case Stuck(code, why):
-                await self._end(machine.id, running.id, Parked(code, why))
+                await self._end(machine.id, running, Parked(code, why))
             case _:
                 assert_never(move)
 
     async def _succeeded(self, machine: Machine, running: Running, strategy: Strategy) -> None:
         if strategy.rung is Rung.REPAIR_PRIMARY:
-            await self._end(machine.id, running.id, Repaired())
+            await self._end(machine.id, running, Repaired())
             return
         # The hand-over ended the failover in its own transaction; that it still runs means another one has begun.
         await self._clock.sleep(1.0)
 
-    async def _end(self, machine: MachineId, failover: FailoverId, outcome: Lost | Parked | Repaired) -> None:
-        await self._loop.apply(machine, AttemptEnded(failover, outcome))
+    async def _end(self, machine: MachineId, running: Running, outcome: Lost | Parked | Repaired) -> None:
+        await self._loop.apply(machine, AttemptEnded(running.id, running.fence, outcome))
 
     async def _context(self, machine: Machine, running: Running) -> StepContext:
         everything = await self._store.transact(lambda tx: tx.timeline(running.id))
         entries = tuple(entry for attempt, entry in everything if attempt == running.attempt)
         avoid = {_host(entry) for attempt, entry in everything if attempt != running.attempt}
+        outside, lease = self.outside, running.id
         return StepContext(
             machine=machine,
             failover=running,
@@ -170,10 +189,10 @@ class Runner:
             policy=self._policy,
             entries=entries,
             avoid_hosts=frozenset(host for host in avoid if host is not None),
-            cloud=self.outside.cloud,
-            shell=self.outside.shell,
-            snapshots=self.outside.snapshots,
-            volumes=self.outside.volumes,
+            cloud=self._leases.guard(outside.cloud, lease),
+            shell=self._leases.guard(outside.shell, lease),
+            snapshots=self._leases.guard(outside.snapshots, lease),
+            volumes=self._leases.guard(outside.volumes, lease),
             journal=AttemptJournal(self._store, machine.id, running),
             fleet=self._loop,
             clock=self._clock,

@@ -15,6 +15,7 @@ import structlog
 
 from adapters.sql.executor import Store
 from adapters.sql.tx import Tx
+from daemon.leases import Leases
 from daemon.loop import Loop
 from daemon.rearm import Rearm, claim_of
 from daemon.runner import Runner
@@ -63,10 +64,12 @@ class Sweep:
         rearm: Rearm,
         clock: Clock,
         deployment: str,
+        leases: Leases,
     ) -> None:
         self._store = store
         self._loop = loop
         self._runner = runner
+        self._leases = leases
         self._cloud = cloud
         self._volumes = volumes
         self._rearm = rearm
@@ -84,9 +87,9 @@ class Sweep:
             self._loop.post(machine, Due())
 
     async def resume(self) -> None:
-        """Take up every failover that runs in the store and not in this process."""
+        """Take up every failover that runs in the store and that no replica works on."""
         for record in await self._store.transact(lambda tx: tx.failovers(running_only=True, limit=1000)):
-            if not self._runner.is_running(record.machine):
+            if not self._runner.is_running(record.machine) and self._leases.is_free(record.id):
                 log.info("failover_resumed", failover=record.id, machine=record.machine)
                 self._runner.begin(record.machine)
 

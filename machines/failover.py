@@ -109,7 +109,16 @@ class Fenced:
     """The old instance of this failover is harmless, with its proof."""
 
     failover: FailoverId
+    fence: int
+    """The actor's; an outdated one changes nothing."""
     proof: FenceProof
+
+
+@dataclass(frozen=True, slots=True)
+class TakenOver:
+    """Another replica goes on with the failover; whatever the one before it still writes is refused."""
+
+    failover: FailoverId
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +150,8 @@ class Parked:
 @dataclass(frozen=True, slots=True)
 class AttemptEnded:
     failover: FailoverId
+    fence: int
+    """The actor's; an outdated one changes nothing."""
     outcome: Won | Repaired | Lost | Parked
 
 
@@ -156,6 +167,7 @@ Signal: TypeAlias = (
     | FailoverAsked
     | CancelAsked
     | Fenced
+    | TakenOver
     | AttemptEnded
 )
 
@@ -232,6 +244,8 @@ def decide(machine: Machine, signal: Signal, now: datetime, policy: Policy) -> D
             return _on_cancel(machine, signal)
         case Fenced():
             return _on_fenced(machine, signal)
+        case TakenOver():
+            return _on_taken_over(machine, signal)
         case AttemptEnded():
             return _on_attempt_ended(machine, signal, now)
         case _:
@@ -329,6 +343,9 @@ def _on_due(machine: Machine, now: datetime, policy: Policy) -> Decision:
 def _on_probed(machine: Machine, signal: Probed, now: datetime, policy: Policy) -> Decision:
     if machine.state is not State.DETECTING or machine.failover is not None or signal.instance != machine.primary:
         return Decision(machine)
+    if any(now - said.at > timedelta(seconds=policy.evidence_max_age_s) for said in signal.testimonies):
+        # We stood still between the answers and now: what they said may be history.
+        return Decision(replace(machine, look_at=now), (Probe(),))
     evidence = collect(machine.evidence, signal.instance, signal.testimonies, now)
     judgement = judge(evidence, policy)
     looked = replace(machine, evidence=evidence, because=judgement.because)
@@ -397,14 +414,26 @@ def _on_cancel(machine: Machine, signal: CancelAsked) -> Decision:
 
 def _on_fenced(machine: Machine, signal: Fenced) -> Decision:
     running = machine.failover
-    if running is None or running.id != signal.failover or running.proof is not None:
+    if running is None or not _acts_for(running, signal) or running.proof is not None:
         return Decision(machine)
     return Decision(replace(machine, failover=replace(running, proof=signal.proof)))
 
 
-def _on_attempt_ended(machine: Machine, signal: AttemptEnded, now: datetime) -> Decision:
+def _acts_for(running: Running, signal: Fenced | AttemptEnded) -> bool:
+    return running.id == signal.failover and running.fence == signal.fence
+
+
+def _on_taken_over(machine: Machine, signal: TakenOver) -> Decision:
     running = machine.failover
     if running is None or running.id != signal.failover:
+        return Decision(machine)
+    fence = machine.fence + 1
+    return Decision(replace(machine, fence=fence, failover=replace(running, fence=fence)))
+
+
+def _on_attempt_ended(machine: Machine, signal: AttemptEnded, now: datetime) -> Decision:
+    running = machine.failover
+    if running is None or not _acts_for(running, signal):
         return Decision(machine)
     match signal.outcome:
         case Won(new):

@@ -14,7 +14,6 @@ from machines.model import (
     Claim,
     Debt,
     Endpoint,
-    FailoverId,
     FenceProof,
     HostId,
     Instance,
@@ -26,6 +25,7 @@ from machines.model import (
     Offer,
     OfferQuery,
     Replacement,
+    Running,
     Snapshot,
     Volume,
     VolumeId,
@@ -193,13 +193,11 @@ class Fleet(Protocol):
         """As stored now."""
         ...
 
-    async def save_proof(
-        self, machine: MachineId, failover: FailoverId, proof: FenceProof, debts: Sequence[Debt]
-    ) -> None:
+    async def save_proof(self, machine: MachineId, failover: Running, proof: FenceProof, debts: Sequence[Debt]) -> None:
         """The old instance is harmless. Raise Fenced."""
         ...
 
-    async def hand_over(self, machine: MachineId, failover: FailoverId, new: Replacement) -> None:
+    async def hand_over(self, machine: MachineId, failover: Running, new: Replacement) -> None:
         """The replacement becomes the machine, in one transaction. Idempotent. Raise Fenced."""
         ...
 

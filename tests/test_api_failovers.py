@@ -115,7 +115,7 @@ async def test_a_timeline_of_an_ended_failover_has_its_end_and_its_proof() -> No
         waiting = await s.begin()
         proof = FenceProof(FenceGrade.STOPPED, "exited, intended stopped", at(2))
         now = await running(s)
-        await s.loop.save_proof(MachineId(123), now.id, proof, ())
+        await s.loop.save_proof(MachineId(123), now, proof, ())
         await write(
             s,
             claim(0),

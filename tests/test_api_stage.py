@@ -241,14 +241,16 @@ class Stage:
             boot_id="b2",
             data_age_s=300.0,
         )
-        await self.loop.apply(MachineId(number), AttemptEnded(running.id, Won(replacement)))
+        await self.loop.apply(MachineId(number), AttemptEnded(running.id, running.fence, Won(replacement)))
         return running.id
 
     async def lose(self, code: str, number: int = 123) -> FailoverId:
         """The running attempt is undone."""
         running = (await self.stored(number)).failover
         assert running is not None
-        await self.loop.apply(MachineId(number), AttemptEnded(running.id, Lost(code, f"because of {code}")))
+        await self.loop.apply(
+            MachineId(number), AttemptEnded(running.id, running.fence, Lost(code, f"because of {code}"))
+        )
         return running.id
 
 

@@ -162,15 +162,15 @@ def test_a_crashed_container_is_rebooted_before_the_ladder():
     machine, _ = tell(DEAD, admitted(repair=True))
     assert machine.state is State.DETECTING
     assert machine.failover.ladder == (Rung.REPAIR_PRIMARY, Rung.CPU_STANDBY)
-    back, _ = tell(machine, AttemptEnded(FO, Repaired()))
+    back, _ = tell(machine, AttemptEnded(FO, 1, Repaired()))
     assert back.state is State.HEALTHY
-    onward, effects = tell(machine, AttemptEnded(FO, Lost("primary_not_restartable", "exited again")))
+    onward, effects = tell(machine, AttemptEnded(FO, 1, Lost("primary_not_restartable", "exited again")))
     assert onward.state is State.CPU_STANDBY_ATTEMPT
     assert isinstance(effects[0], BeginAttempt)
 
 
 def test_the_hand_over_makes_the_replacement_the_machine_and_owes_the_old_one():
-    machine, effects = tell(IN_ATTEMPT, Fenced(FO, PROOF), AttemptEnded(FO, Won(REPLACEMENT)))
+    machine, effects = tell(IN_ATTEMPT, Fenced(FO, 1, PROOF), AttemptEnded(FO, 1, Won(REPLACEMENT)))
     assert machine.state is State.RECOVERED
     assert machine.primary == NEW
     ended = next(effect for effect in effects if isinstance(effect, EndFailover))
@@ -180,14 +180,14 @@ def test_the_hand_over_makes_the_replacement_the_machine_and_owes_the_old_one():
 
 
 def test_the_old_instances_beat_after_the_hand_over_does_nothing():
-    machine, _ = tell(IN_ATTEMPT, AttemptEnded(FO, Won(REPLACEMENT)))
+    machine, _ = tell(IN_ATTEMPT, AttemptEnded(FO, 1, Won(REPLACEMENT)))
     assert tell(machine, HEARD_OLD) == (machine, ())
 
 
 def test_both_goes_on_down_the_ladder_and_inherits_the_fence():
-    machine, _ = tell(DEAD, admitted(Setting.BOTH), Fenced(FO, PROOF))
+    machine, _ = tell(DEAD, admitted(Setting.BOTH), Fenced(FO, 1, PROOF))
     assert machine.state is State.WARM_POOL_ATTEMPT
-    onward, effects = tell(machine, AttemptEnded(FO, Lost("warm_pool_not_ready", "no standby")))
+    onward, effects = tell(machine, AttemptEnded(FO, 1, Lost("warm_pool_not_ready", "no standby")))
     assert onward.state is State.CPU_STANDBY_ATTEMPT
     assert onward.failover.proof == PROOF
     assert onward.failover.fence == machine.failover.fence
@@ -195,7 +195,7 @@ def test_both_goes_on_down_the_ladder_and_inherits_the_fence():
 
 
 def test_an_exhausted_ladder_is_a_failure_that_somebody_hears_of():
-    machine, effects = tell(IN_ATTEMPT, AttemptEnded(FO, Lost("no_snapshot", "none")))
+    machine, effects = tell(IN_ATTEMPT, AttemptEnded(FO, 1, Lost("no_snapshot", "none")))
     assert machine.state is State.FAILED
     assert machine.failover is None
     assert any(isinstance(effect, Notify) and not effect.resolves for effect in effects)
@@ -204,20 +204,23 @@ def test_an_exhausted_ladder_is_a_failure_that_somebody_hears_of():
 def test_a_bad_candidate_begins_the_same_rung_again_at_most_twice():
     machine, begun = IN_ATTEMPT, 0
     while machine.failover is not None:
-        machine, effects = tell(machine, AttemptEnded(FO, Lost("restore_failed", "checksum")))
+        machine, effects = tell(machine, AttemptEnded(FO, 1, Lost("restore_failed", "checksum")))
         begun += sum(isinstance(effect, BeginAttempt) for effect in effects)
     assert begun == 2
     assert machine.state is State.FAILED
 
 
 def test_a_living_primary_that_was_not_fenced_is_kept():
-    machine, _ = tell(HEALTHY, admitted(reason=Reason.HTTP), AttemptEnded(FO, Lost("no_snapshot", "none")))
+    machine, _ = tell(HEALTHY, admitted(reason=Reason.HTTP), AttemptEnded(FO, 1, Lost("no_snapshot", "none")))
     assert machine.state is State.HEALTHY
 
 
 def test_a_living_primary_that_was_fenced_is_started_again():
     machine, effects = tell(
-        HEALTHY, admitted(reason=Reason.HTTP), Fenced(FO, PROOF), AttemptEnded(FO, Lost("no_offer_matches", "none"))
+        HEALTHY,
+        admitted(reason=Reason.HTTP),
+        Fenced(FO, 1, PROOF),
+        AttemptEnded(FO, 1, Lost("no_offer_matches", "none")),
     )
     assert machine.state is State.FAILED
     ended = next(effect for effect in effects if isinstance(effect, EndFailover))
@@ -227,24 +230,24 @@ def test_a_living_primary_that_was_fenced_is_started_again():
 def test_cancelling_a_silent_machines_attempt_leaves_it_a_suspect():
     machine, _ = tell(IN_ATTEMPT, CancelAsked(FO))
     assert machine.failover.cancel_asked
-    machine, _ = tell(machine, AttemptEnded(FO, Lost("cancelled", "an operator cancelled it")))
+    machine, _ = tell(machine, AttemptEnded(FO, 1, Lost("cancelled", "an operator cancelled it")))
     assert machine.state is State.DETECTING
 
 
 def test_a_parked_attempt_stays_visible():
-    machine, _ = tell(IN_ATTEMPT, AttemptEnded(FO, Parked("boot_timeout", "the undo does not end")))
+    machine, _ = tell(IN_ATTEMPT, AttemptEnded(FO, 1, Parked("boot_timeout", "the undo does not end")))
     assert machine.state is State.FAILED
     assert "parked" in machine.because
 
 
 def test_an_ended_failovers_late_signals_change_nothing():
-    machine, _ = tell(IN_ATTEMPT, AttemptEnded(FO, Won(REPLACEMENT)))
-    for late in (AttemptEnded(FO, Won(REPLACEMENT)), Fenced(FO, PROOF), CancelAsked(FO)):
+    machine, _ = tell(IN_ATTEMPT, AttemptEnded(FO, 1, Won(REPLACEMENT)))
+    for late in (AttemptEnded(FO, 1, Won(REPLACEMENT)), Fenced(FO, 1, PROOF), CancelAsked(FO)):
         assert tell(machine, late) == (machine, ())
 
 
 def test_a_failed_machine_that_speaks_again_is_healthy():
-    failed, _ = tell(IN_ATTEMPT, AttemptEnded(FO, Lost("no_snapshot", "none")))
+    failed, _ = tell(IN_ATTEMPT, AttemptEnded(FO, 1, Lost("no_snapshot", "none")))
     machine, _ = tell(failed, HEARD_OLD)
     assert machine.state is State.HEALTHY
 
@@ -329,12 +332,12 @@ SIGNALS = st.sampled_from(
         Deferred("cap", T0),
         FailoverAsked(FailoverRequest(Reason.HTTP)),
         CancelAsked(FO),
-        Fenced(FO, PROOF),
-        AttemptEnded(FO, Won(REPLACEMENT)),
-        AttemptEnded(FO, Lost("no_snapshot", "none")),
-        AttemptEnded(FO, Lost("cancelled", "asked")),
-        AttemptEnded(FO, Parked("boot_timeout", "stuck")),
-        AttemptEnded(FO, Lost("verify_failed", "hash")),
+        Fenced(FO, 1, PROOF),
+        AttemptEnded(FO, 1, Won(REPLACEMENT)),
+        AttemptEnded(FO, 1, Lost("no_snapshot", "none")),
+        AttemptEnded(FO, 1, Lost("cancelled", "asked")),
+        AttemptEnded(FO, 1, Parked("boot_timeout", "stuck")),
+        AttemptEnded(FO, 1, Lost("verify_failed", "hash")),
         "admit",
     ]
 )

@@ -17,7 +17,7 @@ from tests.test_api_stage import Stage, settle, stage
 def vitals(s: Stage) -> Vitals:
     policy = s.services.policy
     ingest = Ingest(IngestSettings(topics.HEARTBEATS, 1), s.log, Detector(policy), policy, s.clock, "d1", s.loop)
-    publisher = Publisher(s.store, s.log, s.clock)
+    publisher = Publisher(s.store, s.log, s.clock, lambda: True)
     return Vitals(s.loop, ingest, publisher, s.services.readiness, s.clock, "embedded")
 
 

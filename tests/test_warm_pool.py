@@ -113,14 +113,14 @@ def tell(one: Machine, signal: object):
 
 
 def test_after_a_warm_pool_the_old_instance_goes_and_a_new_standby_is_owed():
-    won, effects = tell(machine(), AttemptEnded(FAILOVER, Won(replacement(STANDBY, has_volume=True))))
+    won, effects = tell(machine(), AttemptEnded(FAILOVER, 1, Won(replacement(STANDBY, has_volume=True))))
     assert (won.state, won.primary, won.volume, won.standby) == (State.RECOVERED, STANDBY, VOLUME, None)
     assert owed(effects) == [(DebtKind.DESTROY_INSTANCE, OLD), (DebtKind.REARM, None)]
 
 
 def test_after_a_cpu_standby_the_old_host_is_left_for_good_with_standby_and_volume():
     one = machine(State.CPU_STANDBY_ATTEMPT, failover=running(Rung.CPU_STANDBY))
-    won, effects = tell(one, AttemptEnded(FAILOVER, Won(replacement(NEW, has_volume=False))))
+    won, effects = tell(one, AttemptEnded(FAILOVER, 1, Won(replacement(NEW, has_volume=False))))
     assert (won.primary, won.volume, won.standby) == (NEW, None, None)
     assert owed(effects) == [
         (DebtKind.DESTROY_INSTANCE, OLD),
@@ -131,7 +131,7 @@ def test_after_a_cpu_standby_the_old_host_is_left_for_good_with_standby_and_volu
 
 def test_a_lost_warm_pool_goes_on_to_the_cpu_standby_with_the_same_fence():
     one = machine(failover=running(proof=PROOF))
-    onward, effects = tell(one, AttemptEnded(FAILOVER, Lost("standby_gpu_taken", "another tenant has it")))
+    onward, effects = tell(one, AttemptEnded(FAILOVER, 1, Lost("standby_gpu_taken", "another tenant has it")))
     assert onward.state is State.CPU_STANDBY_ATTEMPT
     assert onward.failover is not None
     assert (onward.failover.rung, onward.failover.proof, onward.fence) == (Rung.CPU_STANDBY, PROOF, 1)
@@ -140,7 +140,7 @@ def test_a_lost_warm_pool_goes_on_to_the_cpu_standby_with_the_same_fence():
 
 
 def test_a_standby_that_does_not_verify_is_not_tried_again():
-    onward, _ = tell(machine(), AttemptEnded(FAILOVER, Lost("verify_failed", "no GPU")))
+    onward, _ = tell(machine(), AttemptEnded(FAILOVER, 1, Lost("verify_failed", "no GPU")))
     assert onward.failover is not None
     assert onward.failover.rung is Rung.CPU_STANDBY
 
@@ -160,14 +160,14 @@ def test_a_return_before_the_hand_over_cancels_the_failover(state: State, rung: 
     back, _ = tell(machine(state, failover=running(rung)), beat())
     assert back.failover is not None
     assert (back.failover.cancel_asked, back.failover.primary_spoke, back.state) == (True, True, state)
-    kept, effects = tell(back, AttemptEnded(FAILOVER, Lost("cancelled", "the old instance speaks again")))
+    kept, effects = tell(back, AttemptEnded(FAILOVER, 1, Lost("cancelled", "the old instance speaks again")))
     assert (kept.state, kept.primary, kept.failover) == (State.HEALTHY, OLD, None)
     assert owed(effects) == [(DebtKind.START_INSTANCE, OLD)], "our stop may be on its way; a start changes nothing else"
 
 
 def test_a_return_after_the_fence_is_started_again_and_watched():
     back, _ = tell(machine(failover=running(proof=PROOF)), beat())
-    cancelled, effects = tell(back, AttemptEnded(FAILOVER, Lost("cancelled", "the old instance speaks again")))
+    cancelled, effects = tell(back, AttemptEnded(FAILOVER, 1, Lost("cancelled", "the old instance speaks again")))
     assert (cancelled.state, cancelled.primary) == (State.DETECTING, OLD)
     assert owed(effects) == [(DebtKind.START_INSTANCE, OLD)]
 
@@ -175,14 +175,14 @@ def test_a_return_after_the_fence_is_started_again_and_watched():
 def test_a_cancel_while_our_stop_is_under_way_starts_the_living_primary_again():
     """Seen: cancelled between the stop and its proof, the machine was called healthy and stayed stopped."""
     one = machine(failover=running(reason=Reason.HTTP, primary_was_alive=True, cancel_asked=True))
-    kept, effects = tell(one, AttemptEnded(FAILOVER, Lost("cancelled", "an operator cancelled it")))
+    kept, effects = tell(one, AttemptEnded(FAILOVER, 1, Lost("cancelled", "an operator cancelled it")))
     assert kept.state is State.HEALTHY
     assert owed(effects) == [(DebtKind.START_INSTANCE, OLD)]
 
 
 def test_an_old_instance_that_was_destroyed_is_not_started():
     gone = running(proof=replace(PROOF, grade=FenceGrade.DESTROYED), primary_spoke=True, cancel_asked=True)
-    _, effects = tell(machine(failover=gone), AttemptEnded(FAILOVER, Lost("cancelled", "")))
+    _, effects = tell(machine(failover=gone), AttemptEnded(FAILOVER, 1, Lost("cancelled", "")))
     assert owed(effects) == []
 
 

@@ -21,6 +21,14 @@ from adapters.sql.errors import StoreUnavailable
 _SCHEMA_LOCK = 0x6661696C6F766572
 """An arbitrary number, the same in every replica: who upgrades the schema holds PostgreSQL's advisory lock on it."""
 
+_NOTICE_A_DEAD_SERVER = {
+    "keepalives_idle": 5,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 14_000,
+}
+"""A server whose machine has gone says nothing: without these a statement would wait for it for hours."""
+
 
 def make_engine(url: str, wait_s: float = 5.0, foreign_keys: bool = True) -> Engine:
     """`wait_s` bounds the wait for another writer. Migrations that rebuild a table need `foreign_keys` off."""
@@ -109,7 +117,12 @@ def _postgresql(url: URL, wait_s: float) -> Engine:
         url,
         pool_pre_ping=True,
         pool_timeout=wait_s,
-        connect_args={"connect_timeout": max(2, round(wait_s)), "options": bounds, "application_name": "failoverd"},
+        connect_args={
+            "connect_timeout": max(2, round(wait_s)),
+            "options": bounds,
+            "application_name": "failoverd",
+            **_NOTICE_A_DEAD_SERVER,
+        },
         json_serializer=_to_json,
         json_deserializer=msgspec.json.decode,
     )

@@ -22,6 +22,8 @@ class Store:
         self._sql = sql
         self._writer = None if inline else ThreadPoolExecutor(1, thread_name_prefix="store")
         self._is_closed = False
+        self.is_shared = sql.is_shared
+        """Other replicas may write to this database."""
 
     async def transact(self, work: Callable[[Tx], T]) -> T:
         """Run the work in one transaction and return what it gives. Raise StoreUnavailable, and what the work raises.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from adapters.sql.rows import message_from, message_values
 from adapters.sql.statements import Statements
@@ -15,6 +15,12 @@ from events.topics import Message
 _c = OUTBOX.c
 _INSERT = insert(OUTBOX)
 _UNSENT = select(OUTBOX).where(_c.sent_at.is_(None)).order_by(_c.id).limit(bindparam("most"))
+_KEYS_AFTER = (
+    select(_c.id, _c.key)
+    .where(_c.id > bindparam("after"), _c.topic == bindparam("of_topic"), _c.key.is_not(None))
+    .order_by(_c.id)
+)
+_LAST = select(func.coalesce(func.max(_c.id), 0))
 _SENT = update(OUTBOX).where(_c.id.in_(bindparam("wanted", expanding=True)))
 _FORGET = delete(OUTBOX).where(_c.sent_at < bindparam("before"))
 
@@ -38,3 +44,14 @@ class OutboxStatements(Statements):
     def forget_sent(self, before: datetime) -> int:
         """How many sent messages were removed."""
         return self._connection.execute(_FORGET, {"before": before}).rowcount
+
+    def last_message(self) -> int:
+        """The highest id given so far, of those that are still there; 0 where there is none."""
+        last: int = self._connection.execute(_LAST).scalar_one()
+        return last
+
+    def keys_after(self, topic: str, after: int) -> list[tuple[int, bytes]]:
+        """(id, key) of what was posted for the topic since, by any replica. Ids can become visible out of their order:
+        whoever follows looks back some way."""
+        rows = self._connection.execute(_KEYS_AFTER, {"after": after, "of_topic": topic})
+        return [(row.id, row.key) for row in rows]

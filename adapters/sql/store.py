@@ -24,6 +24,8 @@ class SqlStore:
     def __init__(self, url: str, wait_s: float = 5.0) -> None:
         """`wait_s` bounds the wait for another writer; then the transaction raises StoreUnavailable."""
         self._engine = make_engine(url, wait_s)
+        self.is_shared = self._engine.dialect.name != "sqlite"
+        """A server that other replicas may use too; a file is one daemon's."""
 
     @classmethod
     def in_memory(cls) -> SqlStore:

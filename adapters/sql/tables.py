@@ -253,6 +253,16 @@ class Alerts(Row, table=True):
     resolved_at: datetime | None = Field(sa_column=Column(UtcDateTime))
 
 
+class Leases(Row, table=True):
+    """Which replica works on what (machines/lease.py): a failover by its id, or the jobs of the whole fleet."""
+
+    __tablename__ = "leases"
+
+    name: str = Field(sa_column=Column(Text, primary_key=True))
+    holder: str = Field(sa_column=Column(Text, nullable=False))
+    renewals: int = Field(sa_column=Column(BigInteger, nullable=False))
+
+
 def _table(name: str) -> Table:
     return METADATA.tables[name]
 
@@ -267,3 +277,4 @@ OUTBOX = _table("outbox")
 COMMANDS = _table("commands")
 PAUSES = _table("pauses")
 ALERTS = _table("alerts")
+LEASES = _table("leases")

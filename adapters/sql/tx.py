@@ -6,6 +6,7 @@ from adapters.sql.commands_tx import CommandStatements
 from adapters.sql.failovers_tx import FailoverStatements
 from adapters.sql.fleet_tx import FleetStatements
 from adapters.sql.journal_tx import JournalStatements
+from adapters.sql.leases_tx import LeaseStatements
 from adapters.sql.machines_tx import MachineStatements
 from adapters.sql.outbox_tx import OutboxStatements
 
@@ -17,5 +18,6 @@ class Tx(
     OutboxStatements,
     CommandStatements,
     FleetStatements,
+    LeaseStatements,
 ):
     """Made by `SqlStore.transaction`; commits or vanishes as a whole, and is of no use after that."""

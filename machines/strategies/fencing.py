@@ -49,7 +49,7 @@ async def fence_by_destroying(ctx: StepContext) -> FenceProof:
     destroyed = FenceProof(
         FenceGrade.DESTROYED, "our destroy was accepted; a complete listing lacks it", ctx.clock.now()
     )
-    await ctx.fleet.save_proof(ctx.machine.id, ctx.failover_id, destroyed, ())
+    await ctx.fleet.save_proof(ctx.machine.id, ctx.failover, destroyed, ())
     return destroyed
 
 
@@ -70,7 +70,7 @@ async def _stop_and_prove(ctx: StepContext) -> FenceProof:
         raise NotYet(f"our stop was accepted; it still reads {shown.status.value}", _LOOK_AGAIN)
     proof = FenceProof(grade, _proof_text(shown, grade), ctx.clock.now())
     owed = () if grade is FenceGrade.STOPPED and not shown.is_interruptible else (_stop_debt(ctx, primary),)
-    await ctx.fleet.save_proof(ctx.machine.id, ctx.failover_id, proof, owed)
+    await ctx.fleet.save_proof(ctx.machine.id, ctx.failover, proof, owed)
     return proof
 
 
@@ -80,7 +80,7 @@ async def _fence_gone(ctx: StepContext, primary: InstanceId) -> FenceProof:
     if not listing.complete or primary in listing.instances:
         raise NotYet("the provider's answers about the old instance disagree", _LOOK_AGAIN)
     proof = FenceProof(FenceGrade.DESTROYED, "no such rental: single read and complete listing", ctx.clock.now())
-    await ctx.fleet.save_proof(ctx.machine.id, ctx.failover_id, proof, ())
+    await ctx.fleet.save_proof(ctx.machine.id, ctx.failover, proof, ())
     return proof
 
 

@@ -138,7 +138,7 @@ def hand_over(
             is_interruptible=place.is_interruptible,
             has_volume=has_volume,
         )
-        await ctx.fleet.hand_over(ctx.machine.id, ctx.failover_id, new)
+        await ctx.fleet.hand_over(ctx.machine.id, ctx.failover, new)
         return HandedOver(place.instance)
 
     return Step("hand_over", run, HandedOver)
