@@ -229,7 +229,13 @@ class Stage:
         """The running failover hands over."""
         running = (await self.stored(number)).failover
         assert running is not None
-        replacement = Replacement(
+        won = Won(self.replacement(new))
+        await self.loop.apply(MachineId(number), AttemptEnded(running.id, running.fence, won))
+        return running.id
+
+    @staticmethod
+    def replacement(new: int = 789012) -> Replacement:
+        return Replacement(
             instance=InstanceId(new),
             label=Label("l"),
             host=HostId(70),
@@ -241,8 +247,6 @@ class Stage:
             boot_id="b2",
             data_age_s=300.0,
         )
-        await self.loop.apply(MachineId(number), AttemptEnded(running.id, running.fence, Won(replacement)))
-        return running.id
 
     async def lose(self, code: str, number: int = 123) -> FailoverId:
         """The running attempt is undone."""

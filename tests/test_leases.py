@@ -1,0 +1,227 @@
+"""Leases: one replica at a time, whatever pauses, and the fence refuses the one that was paused over the end of its lease."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+
+import pytest
+
+from adapters.sql import SqlStore, Store, Tx
+from daemon.leases import Leases
+from machines.errors import Fenced, Stale
+from machines.failover import AttemptEnded, Lost
+from machines.journal import Entry, Mark
+from machines.lease import FLEET, Lease, LeaseTimes, LeaseWatch
+from machines.model import FenceGrade, FenceProof
+from tests.test_api_stage import BEGIN, StillClock, stage
+
+TIMES = LeaseTimes(length_s=10.0, margin_s=2.0, renew_every_s=2.0)
+
+
+# -- the watch
+
+
+def test_a_count_that_stands_still_for_the_whole_length_is_free() -> None:
+    watch = LeaseWatch(TIMES)
+    watch.see([Lease("x", "a", 1)], 0.0)
+    assert not watch.is_free("x", "b", 9.9)
+    assert watch.is_free("x", "b", 10.0)
+    assert watch.may_take(Lease("x", "a", 1), "b", 10.0)
+
+
+def test_a_count_that_moves_is_a_living_holder() -> None:
+    watch = LeaseWatch(TIMES)
+    for second in range(0, 100, 5):
+        watch.see([Lease("x", "a", second)], float(second))
+        assert not watch.is_free("x", "b", second + 4.9)
+    assert not watch.may_take(Lease("x", "a", 99), "b", 1000.0), "it moved since it was last seen"
+
+
+def test_what_was_never_seen_is_free_to_ask_for_and_not_to_take() -> None:
+    watch = LeaseWatch(TIMES)
+    assert watch.is_free("x", "b", 0.0)
+    assert not watch.may_take(Lease("x", "a", 1), "b", 1000.0)
+
+
+def test_ones_own_is_free_at_once() -> None:
+    watch = LeaseWatch(TIMES)
+    watch.see([Lease("x", "a", 1)], 0.0)
+    assert watch.is_free("x", "a", 0.0)
+    assert watch.may_take(Lease("x", "a", 7), "a", 0.0)
+
+
+@pytest.mark.parametrize("times", [(10.0, 0.0, 2.0), (10.0, 10.0, 2.0), (10.0, 2.0, 4.0), (10.0, 2.0, 0.0)])
+def test_times_that_cannot_work_are_refused(times: tuple[float, float, float]) -> None:
+    with pytest.raises(ValueError, match="renewals"):
+        LeaseTimes(*times)
+
+
+# -- in the store
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[SqlStore]:
+    with closing(SqlStore(database_url)) as store:
+        yield store
+
+
+def test_a_lease_is_taken_only_from_whom_it_was_seen_with(store: SqlStore) -> None:
+    with store.transaction() as tx:
+        tx.take_lease("x", "a", None)
+        assert tx.lease("x") == Lease("x", "a", 1)
+    with pytest.raises(Stale), store.transaction() as tx:
+        tx.take_lease("x", "b", None)
+    with store.transaction() as tx:
+        assert tx.renew_leases("a", ["x", "y"]) == {"x"}
+        assert tx.renew_leases("b", ["x"]) == frozenset()
+    with pytest.raises(Stale), store.transaction() as tx:
+        tx.take_lease("x", "b", Lease("x", "a", 1))
+    with store.transaction() as tx:
+        tx.take_lease("x", "b", Lease("x", "a", 2))
+        tx.release_leases("a", ["x"])
+        assert tx.leases() == [Lease("x", "b", 3)]
+        tx.release_leases("b", ["x"])
+        assert tx.leases() == []
+
+
+def test_the_lease_of_a_failover_goes_with_its_end(store: SqlStore) -> None:
+    with store.transaction() as tx:
+        tx.take_lease("fo_1", "a", None)
+        tx.drop_lease("fo_1")
+        tx.drop_lease("fo_1")
+        assert tx.leases() == []
+
+
+# -- a replica
+
+
+class Two:
+    """Two replicas on one store, each with a clock of its own: one may stand still while the other's runs on."""
+
+    def __init__(self, url: str) -> None:
+        self.store = Store(SqlStore(url), inline=True)
+        self.clock_a, self.clock_b = StillClock(), StillClock()
+        self.a = Leases(self.store, self.clock_a, "a", TIMES)
+        self.b = Leases(self.store, self.clock_b, "b", TIMES)
+
+    async def pass_time(self, seconds: float, *alive: Leases) -> None:
+        """Both clocks run on; only the living ones renew."""
+        for _ in range(round(seconds)):
+            await self.clock_a.advance(1)
+            await self.clock_b.advance(1)
+            for replica in alive:
+                await replica.tend()
+
+
+@pytest.fixture
+def two(database_url: str) -> Two:
+    return Two(database_url)
+
+
+async def test_one_of_two_does_the_fleets_jobs_and_the_other_takes_them_when_it_falls_silent(two: Two) -> None:
+    await two.a.tend()
+    await two.b.tend()
+    assert (two.a.holds(FLEET), two.b.holds(FLEET)) == (True, False)
+    await two.pass_time(60, two.a, two.b)
+    assert (two.a.holds(FLEET), two.b.holds(FLEET)) == (True, False)
+    await two.pass_time(9, two.b)
+    assert (two.a.holds(FLEET), two.b.holds(FLEET)) == (False, False), "a stops before b may begin"
+    await two.pass_time(3, two.b)
+    assert (two.a.holds(FLEET), two.b.holds(FLEET)) == (False, True)
+    await two.pass_time(20, two.a, two.b)
+    assert (two.a.holds(FLEET), two.b.holds(FLEET)) == (False, True), "no way back"
+    await two.store.close()
+
+
+async def test_at_no_time_do_two_hold_it_however_long_one_is_paused(two: Two) -> None:
+    for pause in range(1, 30):
+        holder, other = (two.a, two.b) if two.a.holds(FLEET) else (two.b, two.a)
+        for _ in range(pause):
+            await two.pass_time(1, other)
+            assert not (two.a.holds(FLEET) and two.b.holds(FLEET))
+        await two.pass_time(2, holder, other)
+        assert two.a.holds(FLEET) or two.b.holds(FLEET)
+    await two.store.close()
+
+
+async def test_a_replica_that_ends_cleanly_is_not_waited_for(two: Two) -> None:
+    await two.a.tend()
+    await two.b.tend()
+    await two.a.release_all()
+    await two.b.tend()
+    assert two.b.holds(FLEET)
+    await two.store.close()
+
+
+async def test_a_restarted_replica_has_its_own_leases_again_at_once(two: Two) -> None:
+    taken: list[str] = []
+    assert await two.a.acquire("fo_1", lambda tx: taken.append("a"))
+    await two.b.tend()
+    again = Leases(two.store, two.clock_a, "a", TIMES)
+    assert again.is_free("fo_1")
+    assert await again.acquire("fo_1", lambda tx: taken.append("again"))
+    assert taken == [], "nobody's fence is raised against oneself"
+    assert not two.b.is_free("fo_1")
+    assert not await two.b.acquire("fo_1", lambda tx: taken.append("b"))
+    await two.store.close()
+
+
+class Port:
+    name = "a port"
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    async def act(self) -> int:
+        self.calls += 1
+        return self.calls
+
+
+async def test_every_call_of_a_guarded_port_looks_first(two: Two) -> None:
+    port = Port()
+    guarded = two.a.guard(port, "fo_1")
+    with pytest.raises(Fenced):
+        await guarded.act()
+    await two.a.acquire("fo_1", lambda tx: None)
+    assert (await guarded.act(), guarded.name) == (1, "a port")
+    await two.clock_a.advance(8)
+    with pytest.raises(Fenced):
+        await guarded.act()
+    assert port.calls == 1
+    await two.store.close()
+
+
+async def test_a_takeover_raises_the_fence_and_the_former_holders_late_writes_change_nothing() -> None:
+    async with stage() as s:
+        machine = await s.machine()
+        waiting = await s.begin()
+        failover = (await s.stored()).failover
+        assert failover is not None
+        clock = StillClock()
+        former = Leases(s.store, s.clock, "former", TIMES)
+        assert await former.acquire(failover.id, lambda tx: None)
+        other = Leases(s.store, clock, "other", TIMES)
+        await other.tend()
+        await clock.advance(10)
+
+        def raise_fence(tx: Tx) -> None:
+            s.loop.raise_fence(tx, machine.id, failover.id)
+
+        assert await other.acquire(failover.id, raise_fence)
+        now = await s.stored()
+        assert now.failover == replace(failover, fence=failover.fence + 1)
+        assert now.fence == failover.fence + 1
+        proof = FenceProof(FenceGrade.STOPPED, "read back", BEGIN)
+        late = Entry("restore", Mark.DONE, BEGIN)
+        with pytest.raises(Fenced):
+            await s.loop.save_proof(machine.id, failover, proof, ())
+        with pytest.raises(Fenced):
+            await s.loop.hand_over(machine.id, failover, s.replacement())
+        with pytest.raises(Fenced):
+            await s.store.transact(lambda tx: tx.append_entry(machine.id, failover.id, 1, failover.fence, late))
+        await s.loop.apply(machine.id, AttemptEnded(failover.id, failover.fence, Lost("cancelled", "late")))
+        assert await s.stored() == now
+        await s.win()
+        await waiting
