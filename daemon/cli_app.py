@@ -105,6 +105,8 @@ def sim(
     agents_url: Annotated[str | None, typer.Option(metavar="URL", help="Their agents beat to a daemon.")] = None,
     agents_secret: Annotated[str | None, typer.Option(metavar="TOKEN", help="The daemon's token, for URL.")] = None,
     interval: Annotated[float, typer.Option(min=0.05, max=86400, help="Seconds between two heartbeats.")] = 10.0,
+    warm_pool: Annotated[bool, typer.Option("--warm-pool", help="Each on a volume, with a standby.")] = False,
+    ssh_key: Annotated[str | None, typer.Option(metavar="KEY", help="A public key that they accept.")] = None,
 ) -> None:
     """Serve a simulated provider: its real API, real SSH ports, real agents, and a control plane to break things."""
     from daemon.cli_sim import SimOptions, serve_world
@@ -121,6 +123,8 @@ def sim(
         agents_url=agents_url,
         agents_secret=agents_secret,
         interval_s=interval,
+        warm_pool=warm_pool,
+        ssh_key=ssh_key,
     )
     raise typer.Exit(serve_world(options))
 

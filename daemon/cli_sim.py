@@ -16,6 +16,7 @@ from adapters.sim.settings import VolumeSharing, WeatherName
 from adapters.system_clock import SystemClock
 
 USAGE = 2
+_VOLUME_GB = 20.0
 LOOPBACK_NAMES = ("127.0.0.1", "localhost")
 
 
@@ -38,6 +39,10 @@ class SimOptions:
     agents_url: str | None
     agents_secret: str | None
     interval_s: float
+    warm_pool: bool = False
+    """Each machine lies on a volume, with a standby beside it where the provider lets two share one."""
+    ssh_key: str | None = None
+    """A public key that the account has from the first moment: what is rented later accepts it."""
 
 
 def serve_world(options: SimOptions) -> int:
@@ -101,7 +106,10 @@ async def load_machines(world: SimServer, options: SimOptions) -> list[dict[str,
     """Machines 1 to N, each on a host of its own, each with an agent where agents have somewhere to report to."""
     transport = httpx.ASGITransport(app=world.app)
     rows: list[dict[str, Any]] = []
-    async with httpx.AsyncClient(transport=transport, base_url="http://world") as http:
+    headers = {"Authorization": f"Bearer {options.api_key or 'any'}"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://world", headers=headers) as http:
+        if options.ssh_key is not None:
+            (await http.post("/api/v0/ssh/", json={"ssh_key": options.ssh_key})).raise_for_status()
         for number in range(1, options.machines + 1):
             answer = await http.post("/sim/instances", json=machine_body(number, options))
             answer.raise_for_status()
@@ -120,6 +128,8 @@ def machine_body(number: int, options: SimOptions) -> dict[str, Any]:
     line = _agent_line(options)
     if line is not None:
         body["onstart"] = line
+    if options.warm_pool:
+        body |= {"volume_gb": _VOLUME_GB, "standby": options.volume_sharing == "allowed"}
     return body
 
 
@@ -137,7 +147,13 @@ def _greet(base: str, rows: list[dict[str, Any]], options: SimOptions) -> None:
     print(f"control plane  {base}/sim/world   POST {base}/sim/hosts/HOST/kill")
     beats = options.agents_kafka or options.agents_url or "nobody (--agents-kafka or --agents-url starts agents)"
     print(f"heartbeats to  {beats}")
-    for number, row in enumerate(rows, start=1):
+    number = 0
+    for row in rows:
         where = f"host {row['host']}  {row['gpu_name']}  ssh {row['ssh_host']}:{row['ssh_port']}"
-        print(f"machine {number}  instance {row['id']}  {where}")
+        volumes = "".join(f"  volume {volume['id']} at {volume['path']}" for volume in row["volumes"])
+        if row["intended_status"] == "stopped":
+            print(f"  its standby  instance {row['id']}  stopped")
+            continue
+        number += 1
+        print(f"machine {number}  instance {row['id']}  {where}{volumes}")
     sys.stdout.flush()

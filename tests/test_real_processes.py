@@ -12,6 +12,17 @@ import pytest
 from events import topics
 from tests.servers.kafka import KafkaBroker
 from tests.servers.stack import Stack
+from tests.stories import (
+    differences,
+    headers,
+    result_of,
+    results_of,
+    silence,
+    the_failover_of,
+    value,
+    wait_for_success,
+    wait_until_healthy,
+)
 
 MACHINES = 5
 SPEED = 10.0
@@ -259,76 +270,3 @@ def test_a_provider_that_fails_condemns_nobody_and_the_dead_are_recovered_after_
     wait_for_success(stack, failover)
     assert wait_until_healthy(stack, 5)["gpu_instance_id"] != old
     assert not condemned((*beating, 4))
-
-
-# -- words of the stories
-
-
-def wait_until_healthy(stack: Stack, machine: int) -> Any:
-    """The machine, once it is healthy, in no failover, and its present work can be restored."""
-
-    def find() -> Any:
-        found = stack.machine(machine)
-        is_well = found["state"] == "healthy" and found["failover_id"] is None
-        return found if is_well and stack.get(f"/failover/readiness/{machine}")["cpu_standby_ready"] else None
-
-    return stack.until(f"machine {machine} is healthy", find)
-
-
-def the_failover_of(stack: Stack, machine: int, count: int = 1) -> Any:
-    """Its newest failover, once it has had so many; more are an error."""
-    found = stack.until(
-        f"machine {machine} fails over", lambda: len(stack.failovers(machine)) >= count and stack.failovers(machine)
-    )
-    assert len(found) == count
-    return found[0]
-
-
-def wait_for_success(stack: Stack, failover: str) -> None:
-    def has_ended() -> Any:
-        found = stack.timeline(failover)
-        return found if found["state"] != "running" else None
-
-    ended = stack.until(f"{failover} ends", has_ended)
-    assert ended["success"], f"{failover} ended with {ended['error']}: {ended['error_detail']}"
-
-
-def silence(stack: Stack, machine: int) -> int:
-    """Kill the machine's agent, and wait until the daemon knows why it is silent; the instance, which lives."""
-    number: int = stack.machine(machine)["gpu_instance_id"]
-    stack.kill_agents_of(number)
-    stack.until("the agent has ended", lambda: stack.instance(number)["agents"] == 0)
-    stack.until("it is found alive", lambda: "degraded monitoring" in stack.machine(machine)["because"])
-    return number
-
-
-def results_of(stack: Stack, command_id: str) -> list[Any]:
-    results = [value(record) for record in stack.records(topics.COMMAND_RESULTS)]
-    return [result for result in results if result["command_id"] == command_id]
-
-
-def result_of(stack: Stack, command_id: str) -> Any:
-    (result,) = stack.until(f"the answer to {command_id}", lambda: results_of(stack, command_id))
-    return result
-
-
-def differences(stack: Stack) -> list[str]:
-    """How the provider's books differ from the machines'."""
-    primaries = {row["id"]: row["gpu_instance_id"] for row in stack.get("/machines")["machines"]}
-    rows = stack.world()["instances"]
-    found = [f"nobody claims {row['id']} ({row['label']})" for row in rows if row["id"] not in primaries.values()]
-    for machine, primary in primaries.items():
-        serving = [
-            row["id"] for row in rows if row["serving"] and row["env"].get("FAILOVERD_MACHINE_ID") == str(machine)
-        ]
-        if serving != [primary]:
-            found.append(f"machine {machine}: primary {primary}, serving {serving}")
-    return found
-
-
-def headers(record: Any) -> dict[str, str]:
-    return {name: content.decode() for name, content in record.headers}
-
-
-def value(record: Any) -> Any:
-    return json.loads(record.value)

@@ -11,12 +11,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import asyncssh
 import httpx
 import yaml
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 from aiokafka.admin import AIOKafkaAdminClient
 
 from adapters.sim.sandbox import RUN_ENV
+from adapters.ssh import load_or_create_key
 from tests.servers.process import ServerProcess, free_port
 
 T = TypeVar("T")
@@ -24,45 +26,96 @@ T = TypeVar("T")
 FAILOVERD = (sys.executable, "-m", "daemon.cli")
 START_LIMIT_S = 60.0
 LOOK_EVERY_S = 0.2
+TOKEN = "fa_the_token_of_all_replicas_of_a_test"
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
 TAIL_LINES = 40
 
 
-class Stack:
-    """One world and one daemon on loopback, in one folder. The world's time and the daemon's run `speed` times faster.
+class Replica:
+    """One daemon as a process of its own, on a state directory of its own; it may be killed and started again."""
 
-    The daemon may be killed and started again on the same port and state; the broker is somebody else's.
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name, self.folder = name, folder
+        self.url = f"http://127.0.0.1:{free_port()}"
+        self._process: ServerProcess | None = None
+
+    @property
+    def process(self) -> ServerProcess:
+        assert self._process is not None, "not started"
+        return self._process
+
+    @property
+    def log(self) -> Path:
+        return self.folder.parent / f"{self.name}.log"
+
+    def start(self, settings: dict[str, Any], is_ready: Callable[[str], bool]) -> None:
+        """Return when it says that it is ready. Raise StartFailed."""
+        config = self.folder.parent / f"{self.name}.yaml"
+        port = int(self.url.rpartition(":")[2])
+        http = {**settings.get("http", {}), "port": port}
+        config.write_text(yaml.safe_dump({**settings, "state_dir": str(self.folder), "http": http}))
+        self._process = ServerProcess([*FAILOVERD, "run", "--config", str(config)], self.log, _environment())
+        self._process.start(lambda: is_ready(f"{self.url}/readyz"), START_LIMIT_S)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.stop()
+
+    def said(self, words: str) -> list[str]:
+        """The lines of its log that have all these words."""
+        lines = self.log.read_text(errors="replace").splitlines()
+        return [line for line in lines if all(word in line for word in words.split())]
+
+
+class Stack:
+    """One world and one or more daemons on loopback, in one folder. Its time runs `speed` times faster.
+
+    Daemons may be killed and started again on the same port and state; broker and database are somebody else's.
     """
 
-    def __init__(self, folder: Path, bootstrap: str, machines: int, speed: float) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        bootstrap: str,
+        machines: int,
+        speed: float,
+        *,
+        replicas: int = 1,
+        database: str | None = None,
+        warm_pool: bool = False,
+    ) -> None:
+        """`warm_pool`: every machine lies on a volume and has a standby. Several replicas need a `database`."""
         self.folder, self.bootstrap, self.machines, self.speed = folder.resolve(), bootstrap, machines, speed
         self.world_url = f"http://127.0.0.1:{free_port()}"
-        self.daemon_url = f"http://127.0.0.1:{free_port()}"
-        self._config = self.folder / "failoverd.yaml"
+        names = ["daemon"] if replicas == 1 else [f"daemon-{number}" for number in range(1, replicas + 1)]
+        self.replicas = [Replica(name, self.folder / f"{name}.state") for name in names]
+        self.voice = self.replicas[0]
+        """The replica that answers the questions of `get` and `post`."""
+        self._database, self._warm_pool = database, warm_pool
         self._world_temporary = self.folder / "world"
         self._world: ServerProcess | None = None
-        self._daemon: ServerProcess | None = None
         self._http = httpx.Client(timeout=10.0)
 
     # -- processes
 
     def start(self) -> None:
-        """Return when the world has all its machines and the daemon says that it is ready. Raise StartFailed."""
+        """Return when the world has all its machines and each daemon says that it is ready. Raise StartFailed."""
         self._world_temporary.mkdir()
         address = self.world_url.removeprefix("http://")
         options = ["--listen", address, "--speed", f"{self.speed:g}", "--machines", str(self.machines)]
-        command = [*FAILOVERD, "sim", *options, "--agents-kafka", self.bootstrap]
+        options += ["--agents-kafka", self.bootstrap, *(["--warm-pool"] if self._warm_pool else [])]
+        options += ["--ssh-key", self._key().export_public_key().decode().strip()]
         # The world makes its folder where temporary files go; there its processes can be told from all others.
         environment = {**_environment(), "TMPDIR": str(self._world_temporary)}
-        self._world = ServerProcess(command, self.folder / "world.log", environment)
+        self._world = ServerProcess([*FAILOVERD, "sim", *options], self.folder / "world.log", environment)
         self._world.start(self._has_machines, START_LIMIT_S)
-        self._config.write_text(yaml.safe_dump(self._settings()))
-        self.start_daemon()
+        self._machine_entries = self._entries()
+        for replica in self.replicas:
+            self.start_daemon(replica)
 
-    def start_daemon(self) -> None:
+    def start_daemon(self, replica: Replica | None = None) -> None:
         """Return when it says that it is ready. Raise StartFailed."""
-        command = [*FAILOVERD, "run", "--config", str(self._config)]
-        self._daemon = ServerProcess(command, self.folder / "daemon.log", _environment())
-        self._daemon.start(lambda: self._is_ok(f"{self.daemon_url}/readyz"), START_LIMIT_S)
+        (replica or self.voice).start(self._settings(), self._is_ok)
 
     def kill_daemon(self) -> None:
         """SIGKILL."""
@@ -84,9 +137,10 @@ class Stack:
     def stop(self) -> None:
         """End what was started here, by pid. Agents are the world's; those that outlived it are killed."""
         try:
-            for process in (self._daemon, self._world):
-                if process is not None:
-                    process.stop()
+            for replica in self.replicas:
+                replica.stop()
+            if self._world is not None:
+                self._world.stop()
         finally:
             for pid in _processes_of(self._world_temporary):
                 _kill(pid)
@@ -94,20 +148,18 @@ class Stack:
 
     @property
     def daemon(self) -> ServerProcess:
-        assert self._daemon is not None, "not started"
-        return self._daemon
+        return self.voice.process
 
     # -- the daemon's API
 
     def get(self, path: str, **parameters: Any) -> Any:
         """GET below /api/v1; the body of a success. Raise httpx.HTTPError."""
-        answer = self._http.get(f"{self.daemon_url}/api/v1{path}", params=parameters, headers=self._bearer())
+        answer = self._http.get(f"{self.voice.url}/api/v1{path}", params=parameters, headers=BEARER)
         return answer.raise_for_status().json()
 
     def post(self, path: str, body: Any = None, timeout_s: float = 10.0) -> httpx.Response:
         """POST below /api/v1, with a connection of its own: it may be called from another thread."""
-        url = f"{self.daemon_url}/api/v1{path}"
-        return httpx.post(url, json=body, headers=self._bearer(), timeout=timeout_s)
+        return httpx.post(f"{self.voice.url}/api/v1{path}", json=body, headers=BEARER, timeout=timeout_s)
 
     def machine(self, machine: int) -> Any:
         return self.get(f"/machines/{machine}")
@@ -193,7 +245,7 @@ class Stack:
 
     def _report(self, what: str) -> str:
         lines = [what]
-        for log in (self.folder / "daemon.log", self.folder / "world.log"):
+        for log in (*(replica.log for replica in self.replicas), self.folder / "world.log"):
             if log.exists():
                 lines += [f"the end of {log}:", *log.read_text(errors="replace").splitlines()[-TAIL_LINES:]]
         return "\n".join(lines)
@@ -202,9 +254,10 @@ class Stack:
 
     def _has_machines(self) -> bool:
         try:
-            return len(self.world()["instances"]) == self.machines
+            rows = self.world()["instances"]
         except httpx.TransportError:
             return False
+        return len(rows) == self.machines * (2 if self._warm_pool else 1)
 
     def _is_ok(self, url: str) -> bool:
         try:
@@ -213,21 +266,38 @@ class Stack:
             return False
 
     def _settings(self) -> dict[str, Any]:
-        """As in examples/kafka.yaml."""
-        rows = {row["label"]: row["id"] for row in self.world()["instances"]}
-        names = [(number, f"machine-{number}") for number in range(1, self.machines + 1)]
+        """As in examples/kafka.yaml; what replicas must have in common is named."""
+        shared = {"database": self._database} if self._database else {}
         return {
-            "state_dir": str(self.folder / "state"),
             "speed": self.speed,
-            "http": {"port": int(self.daemon_url.rpartition(":")[2])},
+            "http": {"token": TOKEN},
             "kafka": {"bootstrap": self.bootstrap},
             "vast": {"url": self.world_url, "api_key": "any"},
             "agent": {"kafka": self.bootstrap},
-            "machines": [{"id": number, "name": name, "gpu_instance_id": rows[name]} for number, name in names],
+            "ssh": {"key_file": str(self._key_file)},
+            "machines": self._machine_entries,
+            **shared,
         }
 
-    def _bearer(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {(self.folder / 'state' / 'token').read_text().strip()}"}
+    @property
+    def _key_file(self) -> Path:
+        return self.folder / "ssh_key"
+
+    def _key(self) -> asyncssh.SSHKey:
+        return load_or_create_key(self._key_file)
+
+    def _entries(self) -> list[dict[str, Any]]:
+        entries = []
+        rows = self.world()["instances"]
+        for number in range(1, self.machines + 1):
+            own, *others = [row for row in rows if row["env"].get("FAILOVERD_MACHINE_ID") == str(number)]
+            entry: dict[str, Any] = {"id": number, "name": f"machine-{number}", "gpu_instance_id": own["id"]}
+            if self._warm_pool:
+                (standby,) = others
+                entry |= {"strategy": "both", "standby_gpu_instance_id": standby["id"]}
+                entry |= {"volume_id": own["volumes"][0]["id"], "volume_path": own["volumes"][0]["path"]}
+            entries.append(entry)
+        return entries
 
 
 def _environment() -> dict[str, str]:
