@@ -112,6 +112,7 @@ class Stack:
         self._machine_entries = self._entries()
         for replica in self.replicas:
             self.start_daemon(replica)
+        self.until("every machine is registered", lambda: len(self.get("/machines")["machines"]) == self.machines)
 
     def start_daemon(self, replica: Replica | None = None) -> None:
         """Return when it says that it is ready. Raise StartFailed."""
@@ -169,6 +170,10 @@ class Stack:
         found: list[Any] = self.get("/failovers", machine_id=machine)["failovers"]
         return found
 
+    def alerts(self) -> dict[str, str]:
+        """The open ones: key -> text."""
+        return {row["key"]: row["text"] for row in self.get("/alerts")["alerts"]}
+
     def timeline(self, failover: str) -> Any:
         return self.get(f"/failovers/{failover}")
 
@@ -194,8 +199,11 @@ class Stack:
     def kill_host_of(self, machine: int) -> int:
         """The host under the machine's instance loses its power; the instance."""
         number: int = self.machine(machine)["gpu_instance_id"]
-        self.sim("POST", f"/hosts/{self.instance(number)['host']}/kill")
+        self.kill_host_under(number)
         return number
+
+    def kill_host_under(self, instance: int) -> None:
+        self.sim("POST", f"/hosts/{self.instance(instance)['host']}/kill")
 
     def kill_agents_of(self, instance: int) -> None:
         """Only the agent's own process; its instance lives on. The world has no route for that."""
