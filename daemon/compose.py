@@ -313,8 +313,8 @@ def _tick_every_s(clock: SystemClock) -> float:
 
 
 def _lease_times(clock: SystemClock) -> LeaseTimes:
-    """No process renews faster at a higher speed: a lease is never shorter than two real seconds."""
-    length_s = max(10.0, clock.real(2.0))
+    """No process renews faster at a higher speed: a lease is never shorter than four real seconds."""
+    length_s = max(10.0, clock.real(4.0))
     return LeaseTimes(length_s, length_s / 5, length_s / 5)
 
 

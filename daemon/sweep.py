@@ -130,13 +130,22 @@ class Sweep:
             case DebtKind.STOP_INSTANCE if debt.instance is not None:
                 await self._keep_stopped(debt.instance)
             case DebtKind.START_INSTANCE if debt.instance is not None:
-                await self._cloud.start(debt.instance)
+                await self._start_again(debt.machine, debt.instance)
             case DebtKind.DELETE_VOLUME if debt.volume is not None:
                 await self._volumes.delete(debt.volume)
             case DebtKind.REARM:
                 await self._rearm.settle(debt)
             case _:
                 raise Refused("invalid_debt", f"debt {debt.id} of kind {debt.kind.value} names nothing to act on")
+
+    async def _start_again(self, machine_id: MachineId, instance: InstanceId) -> None:
+        """A living primary that was fenced in vain. One that was replaced meanwhile must never come up again."""
+        machine = await self._store.transact(lambda tx: tx.machine(machine_id))
+        if machine is None or machine.primary != instance:
+            return
+        if machine.failover is not None:
+            raise NotYet("a failover of the machine is running", timedelta(seconds=15))
+        await self._cloud.start(instance)
 
     async def _keep_stopped(self, instance: InstanceId) -> None:
         """A fenced host that was silent may return: it is stopped until it reads so, or until it is gone."""
