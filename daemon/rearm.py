@@ -35,6 +35,7 @@ from machines.model import (
     VolumeMount,
     Workload,
 )
+from machines.onstart import held_back
 from machines.policy import Policy
 from machines.ports import Clock, GpuCloud, Shell
 from machines.strategies.ladder import ladder
@@ -102,7 +103,7 @@ class Rearm:
             raise NotYet(f"host {machine.host} has no free GPU for a standby", _NO_GPU)
         now = self._clock.now()
         label = Label(f"{self._deployment}-m{machine.id}-standby-{debt.id}-{debt.tries}")
-        claim = Claim(label, offers[0], now, machine.workload, volume=volume)
+        claim = Claim(label, offers[0], now, machine.workload, held_back(machine.workload.onstart), volume)
         await self._store.transact(lambda tx: tx.bind_debt(debt.id, label, now))
         try:
             await self._cloud.rent(claim)

@@ -29,6 +29,7 @@ from machines.model import (
     Status,
     VolumeMount,
 )
+from machines.onstart import held_back
 from machines.saga import StepContext
 from machines.strategies.serving import Place
 
@@ -258,7 +259,7 @@ class _Race:
     async def _rent(self, offer: Offer) -> bool:
         number = len(self._all)
         now, workload = self._ctx.clock.now(), self._ctx.machine.workload
-        claim = Claim(self._label(number), offer, now, workload, volume=self._wish.volume)
+        claim = Claim(self._label(number), offer, now, workload, held_back(workload.onstart), self._wish.volume)
         candidate = Candidate(number, claim, Mark.CLAIMED, None, None)
         await self._ctx.journal.append(
             Entry(STEP, Mark.CLAIMED, claim.claimed_at, number, as_output(claim)),

@@ -11,6 +11,7 @@ import msgspec
 
 from machines.errors import NotYet
 from machines.model import Endpoint, HostId, InstanceId, Label, LandlordId, Replacement
+from machines.onstart import let_go
 from machines.saga import Step, StepContext
 
 _SSH_AGAIN = timedelta(seconds=5)
@@ -55,12 +56,14 @@ class HandedOver:
 
 
 def start_agent(found: Step[P]) -> Step[AgentStarted]:
-    """Start the machine's heartbeat agent where the step found its place; a second start replaces the first."""
+    """Let the customer's onstart go, and start the machine's heartbeat agent, where the step found its place. A second
+    start of the agent replaces the first."""
 
     async def run(ctx: StepContext) -> AgentStarted:
         place = ctx.output(found)
         heard = ctx.fleet.heard(place.instance)
         command = ctx.fleet.agent_command(ctx.machine, place.instance)
+        command = f"{let_go(ctx.machine.workload.onstart)}; {command}"
         result = await ctx.shell.run(place.ssh, command, place.host_key, timeout_s=60.0)
         if result.exit_status != 0:
             raise NotYet(f"the agent did not start (status {result.exit_status}): {result.stderr[:200]}", _SSH_AGAIN)
