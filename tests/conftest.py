@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import test_api_stage
 from tests.servers import databases, ladder, topics
 from tests.servers.kafka import KafkaBroker
 from tests.servers.sshd import Sshd, sshd_server
@@ -62,6 +63,25 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
         return
     with databases.on_server(request.getfixturevalue("postgres_server")) as url:
         yield url
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every test on the API's stage runs on both stores."""
+    if getattr(metafunc.module, "stage", None) is test_api_stage.stage and inspect.iscoroutinefunction(
+        metafunc.function
+    ):
+        metafunc.fixturenames.append("stage_store")
+        metafunc.parametrize("stage_store", databases.KINDS, indirect=True)
+
+
+@pytest.fixture
+def stage_store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    if request.param == "sqlite":
+        yield
+        return
+    with databases.on_server(request.getfixturevalue("postgres_server")) as url:
+        monkeypatch.setattr(test_api_stage, "STORE_URL", url)
+        yield
 
 
 @pytest.fixture(scope="session")

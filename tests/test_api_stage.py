@@ -50,6 +50,8 @@ from machines.policy import Policy
 T = TypeVar("T")
 TOKEN = "fa_operators_token"
 BEGIN = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+STORE_URL: str | None = None
+"""Set by conftest.py: every test on this stage runs on both stores. None is SQLite in memory."""
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 
 EXECUTE: dict[str, Any] = {
@@ -265,7 +267,7 @@ async def stage(
     health: Callable[[], Mapping[str, Check | str]] = dict,
 ) -> AsyncIterator[Stage]:
     clock, outside, random, policy = StillClock(), Outside(), Numbers(), Policy()
-    store = Store(SqlStore.in_memory(), inline=inline)
+    store = Store(SqlStore.in_memory() if STORE_URL is None else SqlStore(STORE_URL), inline=inline)
     announcer = Announcer("test")
     loop = Loop(store, policy, clock, random, announcer, lambda machine, instance: "agent")
     registry = Registry(store, loop, outside, announcer, clock)  # type: ignore[arg-type]

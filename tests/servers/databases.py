@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import secrets
 import tempfile
 from collections.abc import Iterator
@@ -27,15 +28,39 @@ def new_file(folder: Path) -> str:
 @contextmanager
 def on_server(dsn: str, migrated: bool = True) -> Iterator[str]:
     """The URL of a new database on the PostgreSQL server, under a name of its own; removed at the end."""
-    name = f"failoverd_test_{secrets.token_hex(6)}"
-    _on_server(dsn, f'CREATE DATABASE "{name}"')
-    url = make_url(dsn).set(database=name).render_as_string(hide_password=False)
+    name = new_name()
+    like = f' TEMPLATE "{_template(dsn)}"' if migrated else ""
+    _on_server(dsn, f'CREATE DATABASE "{name}"{like}')
     try:
-        if migrated:
-            upgrade(url)
-        yield url
+        yield url_of(dsn, name)
     finally:
         _on_server(dsn, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def new_name() -> str:
+    return f"failoverd_test_{secrets.token_hex(6)}"
+
+
+def url_of(dsn: str, name: str) -> str:
+    return make_url(dsn).set(database=name).render_as_string(hide_password=False)
+
+
+@cache
+def _template(dsn: str) -> str:
+    """Migrated once per run and server. Nobody connects to it afterwards, or it could not be copied."""
+    name = new_name()
+    _on_server(dsn, f'CREATE DATABASE "{name}"')
+    atexit.register(_drop_quietly, dsn, name)
+    upgrade(url_of(dsn, name))
+    return name
+
+
+def _drop_quietly(dsn: str, name: str) -> None:
+    """A server of the run's own has gone by then, with all that was on it."""
+    try:
+        _on_server(dsn, f'DROP DATABASE IF EXISTS "{name}"')
+    except psycopg.OperationalError:
+        pass
 
 
 @cache
