@@ -120,6 +120,15 @@ class Ingest:
         """Why this replica trusts no silence at all now; None where it sees."""
         return self._blind_now
 
+    def owns(self, machine: Machine) -> bool:
+        """Is it this replica that judges the machine's silence?"""
+        return self._partition_for(machine) in self._paths
+
+    @property
+    def owns_nothing(self) -> bool:
+        """No partition is ours: the broker is away, or there are more replicas than partitions."""
+        return not self._paths
+
     def is_blind(self, machine: Machine) -> str | None:
         """Why this machine's silence cannot be judged now."""
         partition = self._partition_for(machine)

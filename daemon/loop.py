@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 import structlog
 
@@ -48,6 +49,7 @@ from machines.ports import Beat, Clock, Random, Record
 log = structlog.get_logger(__name__)
 
 _STALE_RETRIES = 5
+_OWNER_IS_LATE = timedelta(seconds=15)
 _LATE_IDS = 1000
 """So far back an id of the outbox may become visible late: ids are given before the commit."""
 
@@ -261,6 +263,15 @@ class Loop:
         self._known.pop(machine, None)
         if self._ingest is not None:
             self._ingest.forget(machine)
+
+    def rings_for(self, machine: MachineId, does_fleet_jobs: bool) -> bool:
+        """Does this replica follow the machine's alarm? Its partition's owner does; where that stays away, or nobody hears
+        anything, whoever does the fleet's jobs."""
+        known = self._known.get(machine)
+        if known is None or self._ingest is None or self._ingest.owns(known):
+            return True
+        late = known.look_at is not None and self._clock.now() - known.look_at > _OWNER_IS_LATE
+        return does_fleet_jobs and (late or self._ingest.owns_nothing)
 
     # -- admission
 

@@ -21,6 +21,7 @@ from daemon.rearm import Rearm, claim_of
 from daemon.runner import Runner
 from machines.errors import NotYet, Refused, StepError, Unknown
 from machines.failover import Due
+from machines.lease import FLEET
 from machines.model import (
     Debt,
     DebtKind,
@@ -81,10 +82,11 @@ class Sweep:
         self.orphans: tuple[Orphan, ...] = ()
 
     async def ring(self) -> None:
-        """Signal `Due` to every machine whose alarm has come."""
-        now = self._clock.now()
+        """Signal `Due` to every machine whose alarm has come and that is this replica's to look after."""
+        now, by_fleet = self._clock.now(), self._leases.holds(FLEET)
         for machine in await self._store.transact(lambda tx: tx.due(now, 1000)):
-            self._loop.post(machine, Due())
+            if self._loop.rings_for(machine, by_fleet):
+                self._loop.post(machine, Due())
 
     async def resume(self) -> None:
         """Take up every failover that runs in the store and that no replica works on."""

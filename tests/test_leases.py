@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -9,13 +10,17 @@ from dataclasses import replace
 import pytest
 
 from adapters.sql import SqlStore, Store, Tx
+from daemon.ingest import Ingest, IngestSettings
 from daemon.leases import Leases
+from events import topics
+from machines.detector import Detector
 from machines.errors import Fenced, Stale
 from machines.failover import AttemptEnded, Lost
 from machines.journal import Entry, Mark
 from machines.lease import FLEET, Lease, LeaseTimes, LeaseWatch
 from machines.model import FenceGrade, FenceProof
-from tests.test_api_stage import BEGIN, StillClock, stage
+from machines.policy import Policy
+from tests.test_api_stage import BEGIN, StillClock, settle, stage
 
 TIMES = LeaseTimes(length_s=10.0, margin_s=2.0, renew_every_s=2.0)
 
@@ -225,3 +230,20 @@ async def test_a_takeover_raises_the_fence_and_the_former_holders_late_writes_ch
         assert await s.stored() == now
         await s.win()
         await waiting
+
+
+async def test_an_alarm_is_followed_by_whoever_judges_the_machine_or_else_by_who_does_the_fleets_jobs() -> None:
+    async with stage() as s:
+        machine = await s.machine()
+        policy = Policy()
+        settings = IngestSettings(topics.HEARTBEATS, partitions=8)
+        ingest = Ingest(settings, s.log, Detector(policy), policy, s.clock, "d1", s.loop)
+        s.loop.wire(ingest, lambda machine: None, lambda machine: None)
+        assert ingest.owns_nothing
+        assert [s.loop.rings_for(machine.id, by_fleet) for by_fleet in (True, False)] == [True, False]
+        running = asyncio.create_task(ingest.run())
+        await settle()
+        assert ingest.owns(machine)
+        assert [s.loop.rings_for(machine.id, by_fleet) for by_fleet in (True, False)] == [True, True]
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
