@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,28 +77,50 @@ def test_a_broker_that_goes_away_is_one_alert_and_no_failover(scene: Scene) -> N
 
 
 def test_a_database_that_goes_away_stops_everything_and_nothing_is_lost(scene: Scene) -> None:
+    lose_the_database(scene, database_gone(scene), moving=2, dying=3)
+
+
+@pytest.mark.parametrize("scene", ["postgresql"], indirect=True)
+def test_a_database_that_hangs_stops_everything_and_nothing_is_lost(scene: Scene) -> None:
+    """Its connections stay open, and nobody answers."""
+    assert scene.server is not None
+    lose_the_database(scene, database_hangs(scene.server), moving=4, dying=5)
+
+
+def lose_the_database(scene: Scene, outage: AbstractContextManager[None], moving: int, dying: int) -> None:
     """One failover is under way, and another machine dies meanwhile."""
     stack = scene.stack
-    moving, dying = 2, 3
     for number in (moving, dying):
         wait_until_healthy(stack, number)
+    untouched = {
+        number: len(stack.failovers(number)) for number in range(1, MACHINES + 1) if number not in (moving, dying)
+    }
     stack.kill_host_of(moving)
     failover = the_failover_of(stack, moving)["failover_id"]
     stack.until("candidates are rented", lambda: stack.has_begun(failover, "rent_candidate"))
-    with database_gone(scene):
+    with outage:
         time.sleep(1.0)
         rented = {row["id"] for row in stack.world()["instances"]}
-        stack.kill_host_under(stack_primary(stack, dying))
+        stack.kill_host_under(first_instance(stack, dying))
         time.sleep(REAL_OUTAGE_S)
         assert {row["id"] for row in stack.world()["instances"]} <= rented, "something was rented without a journal"
     wait_for_success(stack, failover)
     wait_for_success(stack, the_failover_of(stack, dying)["failover_id"])
     for number in range(1, MACHINES + 1):
         wait_until_healthy(stack, number)
-    assert [number for number in range(4, MACHINES + 1) if stack.failovers(number)] == []
+    assert {number: len(stack.failovers(number)) for number in untouched} == untouched
     stack.until("every debt is paid", lambda: stack.get("/debts")["count"] == 0)
     stack.until("the world has what the machines claim, and nothing else", lambda: not differences(stack))
     assert not differences(stack)
+
+
+@contextmanager
+def database_hangs(server: PostgresServer) -> Iterator[None]:
+    server.pause()
+    try:
+        yield
+    finally:
+        server.resume()
 
 
 @contextmanager
@@ -120,7 +142,7 @@ def database_gone(scene: Scene) -> Iterator[None]:
         connection.close()
 
 
-def stack_primary(stack: Stack, machine: int) -> int:
+def first_instance(stack: Stack, machine: int) -> int:
     """The machine's first instance; asked of the world, for the daemon cannot answer now."""
     name = f"machine-{machine}"
     return next(int(row["id"]) for row in stack.world()["instances"] if row["label"] == name)
