@@ -77,6 +77,10 @@ class GpuCloud(Protocol):
         """None where the provider says that there is no such rental (and our key is alive)."""
         ...
 
+    async def look(self, instance: InstanceId) -> Instance | None:
+        """What `show` says, asked in the way that the provider allows soonest."""
+        ...
+
     async def list(self, max_age_s: float = 0.0) -> Listing:
         """All rentals; a listing not older than `max_age_s` may be shared between callers."""
         ...

@@ -6,7 +6,7 @@ comes back is a reply that was understood: yes, or a no with its kind.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 import httpx
@@ -49,8 +49,9 @@ class VastApi:
         number: int = 0,
         body: Mapping[str, object] | None = None,
         query: Mapping[str, str] | None = None,
+        sending: Callable[[], None] = lambda: None,
     ) -> Reply:
-        """One operation, with as many calls as it needs and may have.
+        """One operation, with as many calls as it needs and may have; `sending` is told before each of them leaves.
 
         Raise NotYet where nothing happened (throttled, or a create that never left), KeyDead, and Unknown where the
         answer was lost.
@@ -58,6 +59,7 @@ class VastApi:
         failed = throttled = 0
         while True:
             await self._pacer.turn(route)
+            sending()
             outcome = await self._attempt(route, number, body, query)
             if isinstance(outcome, Reply) and outcome.kind is Kind.THROTTLED:
                 throttled += 1
@@ -67,6 +69,10 @@ class VastApi:
             else:
                 failed += 1
                 self._give_up_or_pause(route, outcome, failed)
+
+    def wait_s(self, route: Route) -> float:
+        """How long a call of the route would wait for its turn now, in scaled seconds."""
+        return self._pacer.wait_s(route)
 
     async def _attempt(
         self, route: Route, number: int, body: Mapping[str, object] | None, query: Mapping[str, str] | None

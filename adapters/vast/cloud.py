@@ -19,7 +19,7 @@ from adapters.vast.offers import search_offers
 from adapters.vast.rental import contract_in, create_body, refusal, why_not_created
 from adapters.vast.replies import Kind, Reply
 from adapters.vast.rows import BadRow, instance_from
-from adapters.vast.settings import CHANGE, CREATE, DESTROY, REBOOT, SHOW, VastSettings
+from adapters.vast.settings import CHANGE, CREATE, DESTROY, LIST, REBOOT, SHOW, VastSettings
 from machines.errors import NotYet, Refused, StepError, Unknown
 from machines.model import Claim, HostId, Instance, InstanceId, Label, Listing, Offer, OfferQuery
 from machines.ports import Clock, Random
@@ -87,6 +87,12 @@ class VastCloud:
             return instance_from(row)
         except BadRow as error:
             raise Unknown(f"instance {instance} was shown in a form that we cannot read: {error}") from error
+
+    async def look(self, instance: InstanceId) -> Instance | None:
+        """By the single read or by the shared listing, whichever may be asked sooner."""
+        if self._api.wait_s(SHOW) < self._api.wait_s(LIST):
+            return await self.show(instance)
+        return (await self.list()).instances.get(instance) or await self.show(instance)
 
     async def list(self, max_age_s: float = 0.0) -> Listing:
         """All rentals of the account; `complete` by the provider's own counts."""

@@ -30,6 +30,7 @@ class SharedListing:
         self._ended = 0
         """The number of the reading that brought what we have; one that was cancelled brought nothing."""
         self._began = float("-inf")
+        self._at = clock.now()
         self._brought: Listing | StepError = Unknown("nothing was read yet")
 
     async def read(self, max_age_s: float) -> Listing:
@@ -48,28 +49,39 @@ class SharedListing:
             return self._brought
 
     async def _read(self) -> None:
-        self._begun += 1
-        began = self._clock.monotonic()
+        before = self._begun
         try:
             self._brought = await self._fetch()
         except StepError as error:
             self._brought = error
-        self._began, self._ended = began, self._begun
+        if self._begun == before:
+            self._begin()  # Nothing was sent: that failure, too, is of everybody who waited for this reading.
+        self._ended = self._begun
+
+    def _begin(self) -> None:
+        """When the call leaves, not when it queues for its turn: whoever comes meanwhile is served by it, too."""
+        self._begun += 1
+        self._began, self._at = self._clock.monotonic(), self._clock.now()
 
     async def _fetch(self) -> Listing:
-        at = self._clock.now()
         scan = _Scan()
         while scan.is_open and scan.pages < self._settings.max_pages:
+            query = _query(self._settings.page_size, scan.token)
             try:
-                reply = await self._api.call(LIST, query=_query(self._settings.page_size, scan.token))
-                scan.add(reply)
+                # Turned pages belong to the reading that the first one began.
+                call = (
+                    self._api.call(LIST, query=query, sending=self._begin)
+                    if scan.pages == 0
+                    else self._api.call(LIST, query=query)
+                )
+                scan.add(await call)
             except KeyDead:
                 raise
             except StepError:
                 if scan.pages == 0:
                     raise
                 break
-        return Listing(scan.rows, scan.is_complete, at)
+        return Listing(scan.rows, scan.is_complete, self._at)
 
 
 def _query(limit: int, token: str | None) -> dict[str, str]:

@@ -21,6 +21,7 @@ _ROUNDING_S = 1e-6
 @dataclass(slots=True)
 class _Lane:
     free_at: float = float("-inf")
+    waiting: int = 0
     queue: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -35,6 +36,19 @@ class Pacer:
     async def turn(self, route: Route) -> None:
         """Return when the route may be called. Raise NotYet where the provider closed it for longer than we wait."""
         lane = self._lanes[route]
+        lane.waiting += 1
+        try:
+            await self._turn(lane, route)
+        finally:
+            lane.waiting -= 1
+
+    def wait_s(self, route: Route) -> float:
+        """How long one more caller would wait, those before him counted."""
+        lane = self._lanes[route]
+        spacing = route.interval_s + self._settings.slack_s
+        return max(0.0, lane.free_at - self._clock.monotonic()) + lane.waiting * spacing
+
+    async def _turn(self, lane: _Lane, route: Route) -> None:
         async with lane.queue:
             while (wait := lane.free_at - self._clock.monotonic()) > _ROUNDING_S:
                 if wait > self._settings.max_wait_s:

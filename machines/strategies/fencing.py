@@ -10,8 +10,8 @@ from machines.model import Debt, DebtKind, FenceGrade, FenceProof, Instance, Ins
 from machines.saga import Step, StepContext
 from machines.strategies.repair_primary import primary_of
 
-_LOOK_AGAIN = timedelta(seconds=1)
-"""One shared listing a second serves all fences under way (facts/vast-api.md, section 8)."""
+_LOOK_AGAIN = timedelta(seconds=0.05)
+"""The shared listing sets the pace: one a second serves all fences under way (facts/vast-api.md, section 8)."""
 
 
 async def fence_primary(ctx: StepContext) -> FenceProof:
@@ -58,9 +58,10 @@ async def _stop_and_prove(ctx: StepContext) -> FenceProof:
     asked_before = any(entry.step == FENCE_PRIMARY.name and entry.mark is Mark.WAITING for entry in ctx.entries)
     if not asked_before:
         await ctx.cloud.stop(primary)
-    # One that began before our stop would only make this fence wait.
-    listing = await ctx.cloud.list(max_age_s=0.5 if asked_before else 0.0)
-    shown = listing.instances.get(primary) or await ctx.cloud.show(primary)
+    if asked_before:
+        shown = (await ctx.cloud.list()).instances.get(primary) or await ctx.cloud.show(primary)
+    else:
+        shown = await ctx.cloud.look(primary)
     if shown is None:
         return await _fence_gone(ctx, primary)
     if shown.wants_running and asked_before:

@@ -45,7 +45,7 @@ async def await_heartbeat(ctx: StepContext) -> SpokeAgain:
     heard = ctx.fleet.heard(rebooted.instance)
     if heard is not None and heard.boot_id != rebooted.boot_id_before:
         return SpokeAgain(heard.boot_id)
-    shown = (await ctx.cloud.list(max_age_s=0.5)).instances.get(rebooted.instance)
+    shown = (await ctx.cloud.list()).instances.get(rebooted.instance)
     waits = [entry for entry in ctx.entries if entry.step == "await_heartbeat" and entry.until is not None]
     if shown is not None and shown.status is Status.EXITED:
         came_up = any((entry.why or "").endswith(_CAME_UP) for entry in waits)
@@ -55,7 +55,8 @@ async def await_heartbeat(ctx: StepContext) -> SpokeAgain:
     raise NotYet(f"the rebooted primary has not spoken yet{_CAME_UP}", _LOOK_AGAIN)
 
 
-_LOOK_AGAIN = timedelta(seconds=1)
+_LOOK_AGAIN = timedelta(seconds=0.05)
+"""The shared listing sets the pace, once a second."""
 _CAME_UP = "; it does not read exited any more"
 _EXITED_IS_FINAL_AFTER = 40
 """Waits of 1 s in which `exited` may still be a stale word (facts/vast-api.md, section 9.2)."""

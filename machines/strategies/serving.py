@@ -15,7 +15,7 @@ from machines.onstart import let_go
 from machines.saga import Step, StepContext
 
 _SSH_AGAIN = timedelta(seconds=5)
-_HEARD_AGAIN = timedelta(seconds=0.5)
+_HEARD_AGAIN = timedelta(seconds=0.2)
 """It costs nothing: the answer is in memory."""
 
 
@@ -84,7 +84,7 @@ def await_heartbeat(found: Step[P], started: Step[AgentStarted]) -> Step[FirstBe
             return await _watch_locally(ctx, place, before)
         raise NotYet("the new agent has not been heard yet", _HEARD_AGAIN)
 
-    return Step("await_heartbeat", run, FirstBeat, tries=6, waits=240, late="verify_failed")
+    return Step("await_heartbeat", run, FirstBeat, tries=6, waits=600, late="verify_failed")
 
 
 async def _watch_locally(ctx: StepContext, place: Place, before: str) -> FirstBeat:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from machines.errors import NotYet, Refused
+from machines.journal import Mark
 from machines.model import Instance, InstanceId, Reason, Rung, Standby, Status, VolumeId, VolumeMount
 from machines.saga import Step, StepContext, Strategy
 from machines.strategies import candidates, serving
@@ -24,6 +25,10 @@ from machines.strategies.repair_primary import primary_of
 from machines.strategies.serving import Place
 
 _LOOK_AGAIN = timedelta(seconds=1)
+_NEXT_LISTING = timedelta(seconds=0.05)
+"""The shared listing sets the pace, once a second."""
+_SSH_AGAIN = timedelta(seconds=0.25)
+_BOOT = timedelta(seconds=240)
 _RELEASE_AGAIN = timedelta(seconds=4)
 MARKER = ".failoverd-machine"
 """A file on the volume that names its machine, written when a standby is armed beside a living primary."""
@@ -128,20 +133,24 @@ async def stop_standby(ctx: StepContext) -> None:
 async def await_running(ctx: StepContext) -> Place:
     """Running by the provider's word, and a shell with a GPU by its own. A stale `exited` means nothing here."""
     standby = _standby_of(ctx)
-    listing = await ctx.cloud.list(max_age_s=0.5)
+    waits = [entry for entry in ctx.entries if entry.step == "await_running" and entry.mark is Mark.WAITING]
+    if waits and ctx.clock.now() - waits[0].at > _BOOT:
+        raise Refused("boot_timeout", f"the standby is not usable after {_BOOT.total_seconds():.0f} s: {waits[-1].why}")
+    was_running = bool(waits) and (waits[-1].why or "").startswith(_RUNS)
+    listing = await ctx.cloud.list(max_age_s=3.0 if was_running else 0.0)
     row = listing.instances.get(standby.instance)
     _check_host(row)
     if row is None:
         if listing.complete and listing.instances:
             raise Refused("warm_pool_not_ready", f"standby {standby.instance} has disappeared")
-        raise NotYet("the listing does not show the standby", _LOOK_AGAIN)
+        raise NotYet("the listing does not show the standby", _NEXT_LISTING)
     if row.status is not Status.RUNNING or row.ssh is None:
-        raise NotYet(f"the standby reads {row.status.value}", _LOOK_AGAIN)
+        raise NotYet(f"the standby reads {row.status.value}", _NEXT_LISTING)
     try:
         result = await ctx.shell.run(row.ssh, "nvidia-smi -L", timeout_s=30.0)
     except NotYet as error:
         # The port opens some seconds after the container; each of them is the customer's.
-        raise NotYet(error.why, _LOOK_AGAIN) from error
+        raise NotYet(f"{_RUNS}: {error.why}", _SSH_AGAIN) from error
     if result.exit_status != 0:
         raise Refused(
             "verify_failed", f"the standby's GPU does not answer: {result.stderr[:200] or result.stdout[:200]}"
@@ -157,6 +166,9 @@ async def await_running(ctx: StepContext) -> Place:
         price_per_hour=row.price_per_hour,
         is_interruptible=row.is_interruptible,
     )
+
+
+_RUNS = "the standby runs"
 
 
 async def await_release(ctx: StepContext) -> Released:
@@ -198,7 +210,7 @@ def _no_age(ctx: StepContext) -> float:
 
 CHECK_STANDBY = Step("check_standby", check_standby, Checked, tries=10, waits=10, late="provider_unavailable")
 START_STANDBY = Step("start_standby", start_standby, Started, undo=stop_standby, tries=10, late="provider_unavailable")
-AWAIT_RUNNING = Step("await_running", await_running, Place, tries=10, waits=240, late="boot_timeout")
+AWAIT_RUNNING = Step("await_running", await_running, Place, tries=10, waits=2000, late="boot_timeout")
 VERIFY_WORKSPACE = verify_workspace(AWAIT_RUNNING)
 START_AGENT = serving.start_agent(AWAIT_RUNNING)
 AWAIT_HEARTBEAT = serving.await_heartbeat(AWAIT_RUNNING, START_AGENT)
