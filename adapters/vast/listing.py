@@ -29,7 +29,7 @@ class SharedListing:
         self._begun = 0
         self._ended = 0
         """The number of the reading that brought what we have; one that was cancelled brought nothing."""
-        self._began = float("-inf")
+        self._began = self._began_of_brought = float("-inf")
         self._at = clock.now()
         self._brought: Listing | StepError = Unknown("nothing was read yet")
 
@@ -40,8 +40,10 @@ class SharedListing:
         """
         asked = self._begun
         oldest = self._clock.monotonic() - max_age_s
+        if isinstance(self._brought, Listing) and max_age_s > 0 and self._began_of_brought >= oldest:
+            return self._brought  # Also while somebody else waits for a newer one.
         async with self._reading:
-            is_young = isinstance(self._brought, Listing) and max_age_s > 0 and self._began >= oldest
+            is_young = isinstance(self._brought, Listing) and max_age_s > 0 and self._began_of_brought >= oldest
             if self._ended <= asked and not is_young:
                 await self._read()
             if isinstance(self._brought, StepError):
@@ -56,7 +58,7 @@ class SharedListing:
             self._brought = error
         if self._begun == before:
             self._begin()  # Nothing was sent: that failure, too, is of everybody who waited for this reading.
-        self._ended = self._begun
+        self._ended, self._began_of_brought = self._begun, self._began
 
     def _begin(self) -> None:
         """When the call leaves, not when it queues for its turn: whoever comes meanwhile is served by it, too."""
