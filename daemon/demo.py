@@ -13,12 +13,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-import orjson
-import structlog
-
-from daemon import screens
+from daemon import logs, screens
 from daemon.client import EXIT_FAILED
 from daemon.demo_checks import check_all, is_over, unclaimed
 from daemon.demo_report import Outcome, report, report_screen
@@ -76,19 +73,10 @@ def run_demo(options: DemoOptions) -> int:
     return EXIT_FAILED
 
 
-def _log_to(log_file: Any, library_log: Path) -> None:
+def _log_to(log_file: BinaryIO, library_log: Path) -> None:
     """The daemon's own lines go to a file: the story is told on the screen."""
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(serializer=lambda event, **_: orjson.dumps(event, default=str)),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
-        logger_factory=structlog.BytesLoggerFactory(file=log_file),
-    )
-    logging.basicConfig(level=logging.WARNING, filename=library_log, force=True)
+    logs.write_json(log_file, logging.DEBUG)
+    logs.write_libraries(str(library_log))
 
 
 async def _play(options: DemoOptions, folder: Path, view: View) -> Outcome:

@@ -1,44 +1,114 @@
-"""structlog: one line per change with its evidence; JSON for machines, a console for people."""
+"""structlog: one line per change with its evidence; JSON for machines, a console for people.
+
+What is logged is bounded and bears no secret: a traceback is plain text of a limited length, without the values of local
+variables, and whatever looks like a token is blotted out before it is written.
+"""
 
 from __future__ import annotations
 
 import logging
+import re
 import sys
-from typing import Literal
+from types import TracebackType
+from typing import Any, BinaryIO, Literal
 
 import orjson
 import structlog
+
+_CHATTY = ("aiokafka", "httpx", "httpcore", "asyncssh", "apscheduler")
+"""Each says twenty times a second what we say once, with its effect."""
+_MOST_OF_A_TRACEBACK = 8000
+"""Characters; the beginning and the end are kept."""
+_TOKEN = re.compile(r"(?i:\b(bearer)\s+)[^\s'\",;)}\]]+|\b(f[ab]_)[0-9A-Za-z_-]{8,}")
+"""What an Authorization header holds, and every token that we make (daemon/api/auth.py)."""
 
 
 def configure(form: Literal["json", "console"] = "console", level: str = "info") -> None:
     """Once per process. To stderr, so that stdout stays for answers."""
     threshold = logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
-    shared: list[structlog.typing.Processor] = [
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
-    for chatty in ("aiokafka", "httpx", "httpcore", "asyncssh", "apscheduler"):
-        # Each says twenty times a second what we say once, with its effect.
-        logging.getLogger(chatty).setLevel(logging.CRITICAL)
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    _bind_libraries()
     if form == "json":
-        structlog.configure(
-            processors=[
-                *shared,
-                structlog.processors.dict_tracebacks,
-                structlog.processors.JSONRenderer(serializer=_dumps),
-            ],
-            wrapper_class=structlog.make_filtering_bound_logger(threshold),
-            logger_factory=structlog.BytesLoggerFactory(file=sys.stderr.buffer),
-            cache_logger_on_first_use=True,
-        )
+        write_json(sys.stderr.buffer, threshold)
         return
+    renderer = structlog.dev.ConsoleRenderer(
+        # rich would be asked otherwise, and shows the locals of every frame: headers, bodies, tokens.
+        colors=sys.stderr.isatty(),
+        exception_formatter=structlog.dev.plain_traceback,
+    )
     structlog.configure(
-        processors=[*shared, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())],
+        processors=[*_processors(), renderer],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def write_json(file: BinaryIO, threshold: int) -> None:
+    """Our own lines as JSON into a file that is open; the libraries' lines are not touched."""
+    structlog.configure(
+        processors=[*_processors(), structlog.processors.JSONRenderer(serializer=_dumps)],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=structlog.BytesLoggerFactory(file=file),
+        cache_logger_on_first_use=True,
+    )
+
+
+def write_libraries(path: str) -> None:
+    """The libraries' warnings into a file of their own."""
+    logging.basicConfig(level=logging.WARNING, filename=path, force=True)
+    _bind_libraries()
+
+
+def _bind_libraries() -> None:
+    """What libraries log goes by the same rules: bounded tracebacks, no tokens."""
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(_LibraryLines("%(levelname)s %(name)s %(message)s"))
+    for chatty in _CHATTY:
+        logging.getLogger(chatty).setLevel(logging.CRITICAL)
+
+
+def _processors() -> list[structlog.typing.Processor]:
+    return [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        _clean,
+    ]
+
+
+def _clean(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """The last step before a line is rendered."""
+    if isinstance(event.get("exception"), str):
+        event["exception"] = _cut(event["exception"])
+    return {name: _blotted(value) for name, value in event.items()}
+
+
+def _blotted(value: Any) -> Any:
+    return without_tokens(value) if isinstance(value, str) else value
+
+
+def without_tokens(text: str) -> str:
+    """The text with every token in it replaced by an ellipsis."""
+    return _TOKEN.sub(lambda found: f"{found[1]} …" if found[1] else f"{found[2]}…", text)
+
+
+def _cut(traceback: str) -> str:
+    if len(traceback) <= _MOST_OF_A_TRACEBACK:
+        return traceback
+    half = _MOST_OF_A_TRACEBACK // 2
+    left_out = len(traceback) - 2 * half
+    return f"{traceback[:half]}\n  [{left_out} characters left out]\n{traceback[-half:]}"
+
+
+class _LibraryLines(logging.Formatter):
+    def formatException(  # noqa: N802 - logging's own name
+        self, ei: tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+    ) -> str:
+        return _cut(super().formatException(ei))
+
+    def format(self, record: logging.LogRecord) -> str:
+        return without_tokens(super().format(record))
 
 
 def _dumps(event: object, default: object = None, **_: object) -> bytes:

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 
 import httpx
 import pytest
+import structlog
 
 from adapters.system_clock import SystemClock
 from daemon.api import ApiServer
@@ -87,6 +88,28 @@ async def test_a_connection_that_is_cut_cancels_nothing() -> None:
         failover = await s.win()
         told = await client.get(f"/api/v1/failovers/{failover}")
         assert told.json()["success"] is True
+
+
+@pytest.mark.parametrize("path", ["/api/v1/heartbeats", "/api/v1/failover/execute"])
+async def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_error(
+    path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with stage() as s, served(s) as (server, client, _running):
+        with structlog.testing.capture_logs() as told:
+            _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            lines = [f"POST {path} HTTP/1.1", "Host: x", "Content-Length: 100", "Content-Type: application/json"]
+            lines += [f"{name}: {value}" for name, value in HEADERS.items()]
+            writer.write("\r\n".join([*lines, "", "{"]).encode())
+            await writer.drain()
+            await asyncio.sleep(0.05)
+            writer.close()
+            for _ in range(100):
+                if told:
+                    break
+                await asyncio.sleep(0.01)
+            assert (await client.get("/livez")).status_code == 200
+        assert [(line["event"], line["log_level"]) for line in told] == [("client_left", "debug")]
+        assert caplog.records == []
 
 
 async def test_a_port_that_is_taken_is_an_error_and_no_exit() -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import structlog
 from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from daemon.api.problems import problem_response, unexpected
 from machines.problems import Problem
+
+log = structlog.get_logger(__name__)
 
 MAX_BODY_BYTES = 256 * 1024
 
@@ -30,12 +34,15 @@ class BodyLimit:
         size = 0
         while True:
             message = await receive()
+            if message["type"] == "http.disconnect":
+                log.debug("client_left", path=scope["path"], received_bytes=size)
+                return  # There is nobody to be answered, and half a body is no request.
             messages.append(message)
             size += len(message.get("body", b""))
             if size > self._limit:
                 await self._refuse(scope, receive, send)
                 return
-            if message["type"] != "http.request" or not message.get("more_body", False):
+            if not message.get("more_body", False):
                 break
         await self._app(scope, _replay(messages, receive), send)
 
@@ -59,7 +66,7 @@ def _replay(messages: list[Message], receive: Receive) -> Receive:
 
 
 class Net:
-    """Turns a bug into a 500 problem. Without it the server would answer in plain text and print the traceback."""
+    """Turns a bug into a 500 problem; a client that leaves is none. Without it the server would answer in plain text and print the traceback."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -74,6 +81,8 @@ class Net:
 
         try:
             await self._app(scope, receive, watched)
+        except ClientDisconnect:
+            log.debug("client_left", path=scope.get("path"))
         except Exception as error:
             if scope["type"] != "http" or begun:
                 raise
