@@ -38,7 +38,8 @@ def show_status(api: ApiClient, *, as_json: bool, watch: bool) -> None:
 
     def screen() -> tuple[RenderableType, bool]:
         machines = api.machines()
-        return screens.status_screen(machines, _last_failovers(api, machines)), not watch
+        last = _last_failovers(api, machines)
+        return screens.status_screen(machines, last, api.alerts(), api.not_ready()), not watch
 
     _show(screen, STATUS_EVERY_S, live=watch)
 
@@ -48,10 +49,11 @@ def _status_as_json(api: ApiClient, *, watch: bool) -> None:
         machines = api.machines()
         known = _last_failovers(api, machines)
         rows = [{**row, "last_failover": known.get(_last_id(row))} for row in machines]
+        shown = {"machines": rows, "alerts": api.alerts(), "not_ready": api.not_ready()}
         if not watch:
-            print_json({"machines": rows})
+            print_json(shown)
             return
-        sys.stdout.write(json.dumps({"machines": rows}) + "\n")
+        sys.stdout.write(json.dumps(shown) + "\n")
         sys.stdout.flush()
         pause(STATUS_EVERY_S)
 

@@ -122,6 +122,19 @@ class ApiClient:
     def failover(self, failover: str) -> dict[str, Any]:
         return dict(self.get(f"/failovers/{failover}"))
 
+    def alerts(self) -> list[dict[str, Any]]:
+        """What a person should know now, the oldest first."""
+        return list(_rows(self.get("/alerts"), "alerts"))
+
+    def not_ready(self) -> dict[str, dict[str, Any]]:
+        """The daemon's checks of itself that fail now, by name."""
+        answer = self._send("GET", "/readyz", query={"verbose": "true"})
+        try:
+            checks = dict(answer.json()["checks"])
+        except (ValueError, KeyError, TypeError):
+            raise _refused(answer, self._door) from None
+        return {name: check for name, check in checks.items() if not check["ok"]}
+
     def _pages(self, path: str, name: str) -> Iterator[dict[str, Any]]:
         query: dict[str, Any] = {"limit": _PAGE}
         while True:
@@ -140,15 +153,25 @@ class ApiClient:
         query: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
+        answer = self._send(method, API + path, body, query, headers)
+        if answer.is_success:
+            return answer
+        raise _refused(answer, self._door)
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        query: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
         try:
-            answer = self._http.request(method, API + path, json=body, params=query, headers=headers)
+            return self._http.request(method, path, json=body, params=query, headers=headers)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol) as error:
             raise self._unreachable(str(error)) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self._unreachable(f"the answer was lost: {error!r}") from error
-        if answer.is_success:
-            return answer
-        raise _refused(answer, self._door)
 
     def _unreachable(self, why: str) -> ClientError:
         remedy = f"start it with: failoverd run; or name its address with --url ({URL_ENV})"

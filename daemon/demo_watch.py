@@ -9,6 +9,7 @@ from typing import Any
 
 from adapters.sql.executor import Store
 from adapters.sql.tx import Tx
+from daemon.step_words import told
 from daemon.timeline import timeline
 from machines.model import Debt, InstanceId, Label, Machine, MachineId, Source
 from machines.ports import Clock
@@ -130,33 +131,7 @@ def _of_step(name: str, step: Mapping[str, Any]) -> str | None:
         return f"{name}: {step['name']} failed: {step['error']}."
     if step["status"] != "done":
         return None
-    output = step["output"] or {}
-    match step["name"]:
-        case "choose_snapshot":
-            size = output["size_bytes"] / 1e9
-            return f"{name}: takes snapshot {output['id']}, verified, {output['age_s']:.0f} s old, {size:.1f} GB."
-        case "fence_primary":
-            return f"{name}: the old instance is harmless, it is {output['grade']}: {output['proof']}."
-        case "rent_candidate":
-            return f"{name}: instance {output['instance']} on host {output['host']} passed its checks first."
-        case "check_standby":
-            return f"{name}: its standby, instance {output['standby']}, is there, with volume {output['volume']}."
-        case "start_standby":
-            return f"{name}: its standby, instance {output['instance']}, is starting."
-        case "await_running":
-            return f"{name}: its standby runs, and its GPU answers."
-        case "await_release":
-            return f"{name}: volume {output['volume']} is free to be mounted again."
-        case "verify_workspace":
-            return f"{name}: {output['path']} is there, on the volume that it had before."
-        case "restore":
-            return f"{name}: its data is on the new instance."
-        case "verify":
-            return f"{name}: {output['files']} files were hashed and equal the manifest."
-        case "await_heartbeat":
-            return f"{name}: the new instance speaks."
-        case _:
-            return None
+    return told(name, step["name"], step["output"] or {})
 
 
 def _of_outcome(was: Machine, machine: Machine) -> Iterator[str]:

@@ -30,17 +30,17 @@ class Vitals:
     def __call__(self) -> Mapping[str, Check | str]:
         return {
             "loop": self._loop(),
-            "log": self._fault(self.publisher.problem, f"{self.log_kind}: it takes records"),
-            "heartbeats": self._fault(self.ingest.blindness, "every partition is heard"),
-            "provider": self._fault(self.readiness.problem, "it answers"),
+            "log": _check(self.publisher.problem, self.publisher.down_for_s, f"{self.log_kind}: it takes records"),
+            "heartbeats": _check(self.ingest.blindness, self.ingest.blind_for_s, "every partition is heard"),
+            "provider": _check(self.readiness.problem, self.readiness.problem_for_s, "it answers"),
         }
 
     def _loop(self) -> Check:
         busy_s = self.loop.busy_s()
         if busy_s > self.clock.real(_STUCK_AFTER_REAL_S):
-            return Check(False, f"it has been at one signal for {busy_s:.0f} s", vital=True)
+            return Check(False, f"it has been at one signal for {busy_s:.0f} s", vital=True, for_s=busy_s)
         return Check(True, "it takes signals", vital=True)
 
-    @staticmethod
-    def _fault(problem: str | None, well: str) -> Check:
-        return Check(True, well) if problem is None else Check(False, problem)
+
+def _check(problem: str | None, for_s: float | None, well: str) -> Check:
+    return Check(True, well) if problem is None else Check(False, problem, for_s=for_s)

@@ -104,6 +104,7 @@ class Ingest:
         self._last_loop = clock.monotonic()
         self._owned_at = clock.monotonic()
         self._blind_now: str | None = None
+        self._blind_at = 0.0
         self._processed: dict[Partition, int] = {}
 
     # -- what others ask
@@ -128,6 +129,11 @@ class Ingest:
     def owns_nothing(self) -> bool:
         """No partition is ours: the broker is away, or there are more replicas than partitions."""
         return not self._paths
+
+    @property
+    def blind_for_s(self) -> float | None:
+        """For how long nothing is trusted; None while all is heard."""
+        return None if self._blind_now is None else self._clock.monotonic() - self._blind_at
 
     def is_blind(self, machine: Machine) -> str | None:
         """Why this machine's silence cannot be judged now."""
@@ -329,6 +335,7 @@ class Ingest:
         because = self._unowned() or next(iter(faults.values()), None) or self._mass_silence()
         if (because is None) != (self._blind_now is None):
             self._sink.blindness(tuple(faults), because)
+            self._blind_at = self._clock.monotonic()
         self._blind_now = because
 
     def _unowned(self) -> str | None:

@@ -31,6 +31,7 @@ class Publisher:
         self._is_down = False
         self.problem: str | None = None
         """Why nothing can be published now."""
+        self._down_at = 0.0
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -65,9 +66,15 @@ class Publisher:
         before = self._clock.now() - _KEEP
         await self._store.transact(lambda tx: tx.forget_sent(before))
 
+    @property
+    def down_for_s(self) -> float | None:
+        """For how long nothing could be published; None while the log takes records."""
+        return self._clock.monotonic() - self._down_at if self._is_down else None
+
     def _tell(self, is_down: bool, why: str) -> None:
         """One line when it goes, one when it comes back."""
         if is_down and not self._is_down:
+            self._down_at = self._clock.monotonic()
             log.warning("log_unavailable", error=why, effect="announcements wait in the outbox")
         if self._is_down and not is_down:
             log.info("log_available_again")

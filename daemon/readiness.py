@@ -52,6 +52,12 @@ class ReadinessPoll:
         self._missing: dict[InstanceId, int] = {}
         self.problem: str | None = None
         """What the provider's last listing failed with."""
+        self._answered_at = clock.monotonic()
+
+    @property
+    def problem_for_s(self) -> float | None:
+        """For how long the provider has not answered; None while it does."""
+        return None if self.problem is None else self._clock.monotonic() - self._answered_at
 
     async def poll(self) -> None:
         """One listing for all, then each machine's newest snapshot."""
@@ -129,6 +135,7 @@ class ReadinessPoll:
     async def _listing(self) -> tuple[Listing | None, str | None]:
         try:
             listing, self.problem = await self._cloud.list(max_age_s=5.0), None
+            self._answered_at = self._clock.monotonic()
         except StepError as error:
             listing, self.problem = None, str(error)
         return listing, self.problem

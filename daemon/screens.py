@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any, TextIO
 
+from daemon.step_words import gave
+
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType
     from rich.table import Table
     from rich.text import Text
 
@@ -58,49 +62,151 @@ def columns(*names: str, right: Sequence[str] = (), wide: Sequence[str] = ()) ->
     return table
 
 
+# -- what gives way to a narrow terminal
+
+
+@dataclass(frozen=True, slots=True)
+class ByWidth:
+    """A renderable that is drawn for the width it is given, and again when the terminal changes."""
+
+    draw: Callable[[int], RenderableType]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        yield self.draw(options.max_width)
+
+
+def hanging(lead: str, text: str, width: int, style: str = "") -> Text:
+    """The text after its lead; where it is longer than a line, its other lines begin below the first."""
+    from rich.text import Text
+
+    room = max(width - len(lead), _FEWEST_COLUMNS)
+    lines = wrap(text, room) or [""]
+    return Text(("\n" + " " * len(lead)).join([lead + lines[0], *lines[1:]]), style=style)
+
+
+_FEWEST_COLUMNS = 20
+
 # -- the machines
 
+_STATUS_COLUMNS = ("MACHINE", "NAME", "STATE", "SINCE", "INSTANCE", "GPU", "$/H", "FENCE", "LAST FAILOVER")
+_GIVES_WAY = ("FENCE", "GPU", "$/H")
+"""The columns that a narrow terminal does without, the least important first."""
+_GIVES_WAY_AT_LAST = ("LAST FAILOVER", "SINCE")
+"""And where even a shortened last column does not fit."""
+_GAP = 2
+_USUAL_NAME = 20
+_FEWEST_OF_A_NAME = 10
+_MOST_ALERTS = 6
 
-def status_screen(machines: Sequence[Mapping[str, Any]], failovers: Mapping[str, Mapping[str, Any]]) -> RenderableType:
-    """One row for each machine, and a sentence for each that is not well. `failovers` by id: each machine's last one."""
+
+def status_screen(
+    machines: Sequence[Mapping[str, Any]],
+    failovers: Mapping[str, Mapping[str, Any]],
+    alerts: Sequence[Mapping[str, Any]] = (),
+    not_ready: Mapping[str, Mapping[str, Any]] | None = None,
+) -> RenderableType:
+    """What is wrong with the daemon itself, then one row for each machine, and a sentence for each that is not well.
+
+    `failovers` by id: each machine's last one. `not_ready`: the daemon's own checks that fail, by name.
+    """
+    return ByWidth(lambda width: _status(machines, failovers, _warnings(alerts, not_ready or {}, width), width))
+
+
+def _status(
+    machines: Sequence[Mapping[str, Any]],
+    failovers: Mapping[str, Mapping[str, Any]],
+    warnings: Sequence[Text],
+    width: int,
+) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
-    table = columns(
-        *("MACHINE", "NAME", "STATE", "SINCE", "INSTANCE", "GPU", "$/H", "FENCE", "LAST FAILOVER"),
-        right=("MACHINE", "$/H", "FENCE"),
-    )
-    for row in machines:
-        state = str(row["state"])
-        price = row.get("price_per_hour")
-        table.add_row(
-            str(row["id"]),
-            str(row["name"]),
-            Text(state, style=style_of(state)),
-            span(row.get("since_seconds")),
-            str(row.get("gpu_instance_id") or "-"),
-            f"{row['gpu_name']} x{row['num_gpus']}" if row.get("gpu_name") else "-",
-            "-" if price is None else f"{price:.2f}",
-            str(row["fence"]),
-            last_failover(row, failovers),
-        )
     reasons = [
-        Text(f"{row['name']}: {row['state']}: {row['because']}", style=style_of(str(row["state"])))
+        hanging(f"{row['name']}: {row['state']}: ", str(row["because"]), width, style_of(str(row["state"])))
         for row in machines
         if row["state"] not in CALM_STATES
     ]
-    return Group(table, *reasons, Text(_total(machines)))
+    return Group(*warnings, _status_table(machines, failovers, width), *reasons, Text(_total(machines)))
 
 
-def last_failover(row: Mapping[str, Any], failovers: Mapping[str, Mapping[str, Any]]) -> str:
-    """Its id, how it stands and how long it took."""
+def _warnings(
+    alerts: Sequence[Mapping[str, Any]], not_ready: Mapping[str, Mapping[str, Any]], width: int
+) -> list[Text]:
+    """A line for each failing check and each open alert, with its age: whoever looks at the table must know first."""
+    told = [(f"{name}: {check['detail']}", check.get("for_seconds")) for name, check in not_ready.items()]
+    told += [(str(alert["text"]), alert.get("age_seconds")) for alert in alerts[:_MOST_ALERTS]]
+    left = len(alerts) - _MOST_ALERTS
+    if left > 0:
+        told.append((f"{left} more alerts are open: GET /api/v1/alerts", None))
+    return [
+        hanging("ATTENTION  ", text if age is None else f"{text}  (for {span(age)})", width, "bold red")
+        for text, age in told
+    ]
+
+
+def _status_table(
+    machines: Sequence[Mapping[str, Any]], failovers: Mapping[str, Mapping[str, Any]], width: int
+) -> Table:
+    """Without the least important columns where they do not fit; a name is cut before anything else is."""
+    from rich.text import Text
+
+    rows = [_status_cells(row, failovers, with_id=True) for row in machines]
+    shown = list(_STATUS_COLUMNS)
+    for name in _GIVES_WAY:
+        if sum(_widths(rows, shown).values()) > width:
+            shown.remove(name)
+    if sum(_widths(rows, shown).values()) > width:
+        rows = [_status_cells(row, failovers, with_id=False) for row in machines]
+    for name in _GIVES_WAY_AT_LAST:
+        if sum(_widths(rows, shown).values()) > width:
+            shown.remove(name)
+    widths = _widths(rows, shown)
+    room = max(widths["NAME"] + width - sum(widths.values()), _FEWEST_OF_A_NAME)
+    table = columns(*shown, right=("MACHINE", "$/H", "FENCE"))
+    for row in rows:
+        cells = {**row, "NAME": _cut(row["NAME"], room - _GAP)}
+        table.add_row(*(Text(cells[name], style=style_of(row[name]) if name == "STATE" else "") for name in shown))
+    return table
+
+
+def _widths(rows: Sequence[Mapping[str, str]], shown: Sequence[str]) -> dict[str, int]:
+    """Of each column with the gap that follows it. A very long name does not cost the others their place."""
+    widths = {name: max([len(name), *(len(row[name]) for row in rows)]) + _GAP for name in shown}
+    return {**widths, "NAME": min(widths["NAME"], _USUAL_NAME + _GAP)}
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _status_cells(
+    row: Mapping[str, Any], failovers: Mapping[str, Mapping[str, Any]], *, with_id: bool
+) -> dict[str, str]:
+    price = row.get("price_per_hour")
+    cells = (
+        str(row["id"]),
+        str(row["name"]),
+        str(row["state"]),
+        span(row.get("since_seconds")),
+        str(row.get("gpu_instance_id") or "-"),
+        f"{row['gpu_name']} x{row['num_gpus']}" if row.get("gpu_name") else "-",
+        "-" if price is None else f"{price:.2f}",
+        str(row["fence"]),
+        last_failover(row, failovers, with_id=with_id),
+    )
+    return dict(zip(_STATUS_COLUMNS, cells, strict=True))
+
+
+def last_failover(row: Mapping[str, Any], failovers: Mapping[str, Mapping[str, Any]], *, with_id: bool = True) -> str:
+    """Its id, how it stands and how long it took; without the id where there is no room (`show MACHINE` finds it)."""
     named = row.get("failover_id") or row.get("last_failover_id")
     if not named:
         return "-"
     found = failovers.get(str(named))
     if found is None:
         return str(named)
-    return f"{named} {found['state']} {span(seconds_between(found.get('started_at'), found.get('ended_at')))}".rstrip()
+    took = span(seconds_between(found.get("started_at"), found.get("ended_at")))
+    return f"{f'{named} ' if with_id else ''}{found['state']} {took}".rstrip()
 
 
 def _total(machines: Sequence[Mapping[str, Any]]) -> str:
@@ -162,6 +268,10 @@ BAR = 22
 
 def timeline_screen(failover: Mapping[str, Any], now: datetime | None = None) -> RenderableType:
     """One failover: why, on what evidence, and a bar for each step. `now` ends the bars of what still runs."""
+    return ByWidth(lambda width: _timeline(failover, now, width))
+
+
+def _timeline(failover: Mapping[str, Any], now: datetime | None, width: int) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
@@ -175,31 +285,48 @@ def timeline_screen(failover: Mapping[str, Any], now: datetime | None = None) ->
         (state.upper(), style_of(state)),
         f"  {span((end - began).total_seconds())}",
     )
-    lines: list[RenderableType] = [head, Text(f" because   {failover['because']}", style="dim")]
+    lines: list[RenderableType] = [head, hanging(" because   ", str(failover["because"]), width, "dim")]
     evidence = [f"{said['source']}: {said['word']} ({said['detail']})" for said in failover.get("evidence") or ()]
     if evidence:
-        lines.append(Text(" evidence  " + "; ".join(evidence), style="dim"))
+        lines.append(hanging(" evidence  ", "; ".join(evidence), width, "dim"))
     for attempt in failover["attempts"]:
-        lines += _attempt_lines(attempt, began, end, alone=len(failover["attempts"]) == 1)
-    lines.append(Text(" " + _outcome(failover)))
+        lines += _attempt_lines(attempt, (began, end), width, alone=len(failover["attempts"]) == 1)
+    lines.append(hanging(" ", _outcome(failover), width))
     return Group(*lines)
 
 
-def _attempt_lines(attempt: Mapping[str, Any], began: datetime, end: datetime, *, alone: bool) -> list[RenderableType]:
-    from rich.text import Text
-
+def _attempt_lines(
+    attempt: Mapping[str, Any], whole: tuple[datetime, datetime], width: int, *, alone: bool
+) -> list[RenderableType]:
     lines: list[RenderableType] = []
     if not alone or attempt["code"]:
         failed = f": {attempt['code']}: {attempt['why']}" if attempt["code"] else ""
-        style = style_of(str(attempt["status"]))
-        lines.append(
-            Text(f" attempt {attempt['number']} {attempt['strategy']} {attempt['status']}{failed}", style=style)
-        )
-    return lines + [step_line(step, attempt, began, end) for step in attempt["steps"]]
+        lead = f" attempt {attempt['number']} {attempt['strategy']} "
+        lines.append(hanging(lead, f"{attempt['status']}{failed}", width, style_of(str(attempt["status"]))))
+    for step in attempt["steps"]:
+        lines += step_lines(step, attempt, *whole, width)
+    return lines
+
+
+def step_lines(
+    step: Mapping[str, Any], attempt: Mapping[str, Any], began: datetime, end: datetime, width: int
+) -> list[Text]:
+    """The step's line, and its remark on lines of its own where it does not fit beside the bar."""
+    line = step_line(step, attempt, began, end)
+    if line.cell_len <= width:
+        return [line]
+    said = remark(step, attempt)
+    short = line[: len(line) - len(said)]
+    short.rstrip()
+    short.no_wrap = True
+    return [short, hanging(" " * _REMARK_INDENT, said, width, "dim")]
+
+
+_REMARK_INDENT = 6
 
 
 def step_line(step: Mapping[str, Any], attempt: Mapping[str, Any], began: datetime, end: datetime) -> Text:
-    """Name, start, bar, seconds and one remark; cut at the terminal's edge rather than wrapped."""
+    """Name, start, bar, seconds and one remark; cut at the terminal's edge where nobody wraps it."""
     from rich.text import Text
 
     started, ended = moment(step["started_at"]), moment(step["ended_at"])
@@ -232,41 +359,12 @@ def bar(whole: tuple[datetime, datetime], start: datetime, end: datetime) -> str
 
 def remark(step: Mapping[str, Any], attempt: Mapping[str, Any]) -> str:
     """What the step gave, or what it waits for, or why it failed; and that there were errors before."""
-    text = _gave(str(step["name"]), step["output"], attempt) if step["output"] else str(step["error"] or "")
+    text = gave(str(step["name"]), step["output"], attempt) if step["output"] else str(step["error"] or "")
     errors = step.get("errors") or ()
     if step["status"] == "done" and errors:
         text += f" ({len(errors)} errors before: {errors[-1]['why']})"
     undo = step.get("undo")
     return text + (f" [undo {undo['status']}]" if undo else "")
-
-
-def _gave(name: str, output: Mapping[str, Any], attempt: Mapping[str, Any]) -> str:
-    """A step's output in a few words; a step that is not known here shows its plain values."""
-    match name:
-        case "choose_snapshot":
-            return f"snapshot {output['id']}, {output['age_s']:.0f}s old, {output['size_bytes'] / 1e9:.1f} GB"
-        case "fence_primary":
-            return f"{output['grade']}: {output['proof']}"
-        case "rent_candidate":
-            tried = len(attempt.get("candidates") or ())
-            price = f"{output['gpu_name']} at {output['price_per_hour']:.2f} $/h"
-            return f"instance {output['instance']} on host {output['host']}, {price} ({tried} tried)"
-        case "restore":
-            return f"{output['bytes_done'] / 1e9:.1f} GB, {output['detail']}"
-        case "verify":
-            return f"{output['files']} files equal the manifest"
-        case "start_agent":
-            return "the agent was started"
-        case "await_heartbeat":
-            return f"heard over {output['heard_over']}"
-        case "hand_over":
-            return f"instance {output['instance']} is the machine now"
-        case _:
-            return ", ".join(f"{key} {_short(value)}" for key, value in output.items())
-
-
-def _short(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _outcome(failover: Mapping[str, Any]) -> str:

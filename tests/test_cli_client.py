@@ -94,8 +94,16 @@ def failover(state: str = "succeeded", **more: Any) -> dict[str, Any]:
 Answer = tuple[int, Any]
 
 
+WELL: dict[str, Answer] = {
+    "GET /alerts": (200, {"alerts": [], "count": 0}),
+    "GET /readyz": (200, {"status": "ok", "checks": {"log": {"ok": True, "detail": "it takes records"}}}),
+}
+"""A daemon with which nothing is wrong."""
+
+
 def api(answers: dict[str, Answer], seen: list[httpx.Request] | None = None, token: str | None = "t") -> ApiClient:
     """A client whose daemon gives these answers, by method and path under /api/v1."""
+    answers = {**WELL, **answers}
 
     def answer(request: httpx.Request) -> httpx.Response:
         if seen is not None:
@@ -219,6 +227,24 @@ def test_status_shows_the_reason_of_a_machine_that_is_not_well(capsys: pytest.Ca
     assert "1 machine · 1 not well" in shown
     [row] = json.loads(capsys.readouterr().out)["machines"]
     assert row["last_failover"]["failover_id"] == "fo_abc"
+
+
+def test_status_tells_first_that_the_daemon_is_blind_or_its_broker_away(capsys: pytest.CaptureFixture[str]) -> None:
+    alert = {"key": "observer-blind", "text": "the observer is blind", "age_seconds": 61.0}
+    checks = {"log": {"ok": False, "detail": "kafka: away", "for_seconds": 5.0}, "loop": {"ok": True, "detail": "fine"}}
+    answers = {
+        "GET /machines": (200, {"machines": [MACHINE], "next_cursor": None}),
+        "GET /failovers": (200, {"failovers": [failover()], "next_cursor": None}),
+        "GET /alerts": (200, {"alerts": [alert], "count": 1}),
+        "GET /readyz": (503, {"status": "failing", "checks": checks}),
+    }
+    with api(answers) as client:
+        show_status(client, as_json=False, watch=False)
+        shown = capsys.readouterr().out.splitlines()
+        show_status(client, as_json=True, watch=False)
+    assert shown[:2] == ["ATTENTION  log: kafka: away  (for 5s)", "ATTENTION  the observer is blind  (for 1m01s)"]
+    told = json.loads(capsys.readouterr().out)
+    assert (told["alerts"], list(told["not_ready"])) == ([alert], ["log"])
 
 
 @pytest.mark.parametrize("what", ["fo_abc", "2", "bravo", "last"])

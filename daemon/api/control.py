@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse
 from daemon.api.auth import Known
 from daemon.api.parameters import IdempotencyKey, NoQuery, StrictBody
 from daemon.api.services import Wired
-from daemon.api.views import iso
+from daemon.api.views import age_s, iso
 from daemon.api.waiting import submit
 from events.schema import Command
 from machines.model import Debt
@@ -61,6 +61,7 @@ async def alerts(query: Annotated[NoQuery, Query()], services: Wired, _: Known) 
             "key": alert.key,
             "text": alert.text,
             "opened_at": iso(alert.opened_at),
+            "age_seconds": age_s(alert.opened_at, services.clock.now()),
             "repeated_at": iso(alert.repeated_at),
             "count": alert.count,
         }

@@ -52,5 +52,10 @@ def _answer(checks: Mapping[str, Check], version: str, verbose: bool) -> JSONRes
     ok = all(check.ok for check in checks.values())
     body: dict[str, Any] = {"status": "ok" if ok else "failing", "version": version}
     if verbose:
-        body["checks"] = {name: {"ok": check.ok, "detail": check.detail} for name, check in checks.items()}
+        body["checks"] = {name: _shown(check) for name, check in checks.items()}
     return JSONResponse(body, 200 if ok else 503)
+
+
+def _shown(check: Check) -> dict[str, Any]:
+    shown: dict[str, Any] = {"ok": check.ok, "detail": check.detail}
+    return shown if check.ok else {**shown, "for_seconds": None if check.for_s is None else round(check.for_s, 3)}

@@ -39,6 +39,8 @@ class Check:
     detail: str = ""
     vital: bool = False
     """A restart of the process is the remedy: this one speaks at /livez too."""
+    for_s: float | None = None
+    """Seconds for which it has been wrong, where that is known."""
 
 
 class Health(Protocol):
