@@ -13,8 +13,12 @@ def main() -> None:
 
         sys.exit(agent.main(arguments[1:]))
     from daemon.cli_app import app
+    from daemon.screens import NOBODY_READS, NobodyReads
 
-    app(prog_name="failoverd")
+    try:
+        app(prog_name="failoverd")
+    except NobodyReads:
+        sys.exit(NOBODY_READS)
 
 
 if __name__ == "__main__":

@@ -46,8 +46,8 @@ def fail_over(api: ApiClient, options: FailoverOptions) -> int:
         if options.as_json:
             print_json(answer)
         else:
-            typer.echo(f"{failover} was accepted.  → failoverd show {failover} -f")
-        return 0
+            typer.echo(f"{failover} was accepted and is running.  → failoverd show {failover} -f")
+        return EXIT_PENDING
     return _follow(api, failover, options)
 
 

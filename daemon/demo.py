@@ -46,31 +46,46 @@ class DemoOptions:
 def run_demo(options: DemoOptions) -> int:
     """0 where everything held, else 6. What the daemon logged is kept where something did not."""
     folder = Path(tempfile.mkdtemp(prefix="failoverd-demo-"))
+    try:
+        code = _perform(options, folder)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except screens.NobodyReads:
+        code = screens.NOBODY_READS
+    except BaseException:
+        print(f"the demo fell over; its logs are in {folder}", file=sys.stderr)
+        raise
+    if code != EXIT_FAILED:
+        shutil.rmtree(folder, ignore_errors=True)
+        return code
+    print(f"the daemon's log and database are in {folder}", file=sys.stderr)
+    return EXIT_FAILED
+
+
+def _perform(options: DemoOptions, folder: Path) -> int:
+    """Play it and tell how it ended. Raise screens.NobodyReads."""
     console = screens.console()
     view: View = SilentView() if options.as_json else LiveView(console) if console.is_terminal else PlainView(console)
     try:
         with (folder / "failoverd.log").open("ab") as log_file:
             _log_to(log_file, folder / "libraries.log")
             outcome = asyncio.run(_play(options, folder, view))
-    except KeyboardInterrupt:
+    finally:
         view.close()
-        shutil.rmtree(folder, ignore_errors=True)
-        return INTERRUPTED
-    except BaseException:
-        view.close()
-        print(f"the demo fell over; its logs are in {folder}", file=sys.stderr)
-        raise
-    view.close()
     found = report(outcome)
     if options.as_json:
-        print(json.dumps(found, indent=2))
+        _print_json(found)
     else:
         console.print(report_screen(found, outcome.look))
-    if found["ok"]:
-        shutil.rmtree(folder, ignore_errors=True)
-        return 0
-    print(f"the daemon's log and database are in {folder}", file=sys.stderr)
-    return EXIT_FAILED
+    return 0 if found["ok"] else EXIT_FAILED
+
+
+def _print_json(found: Mapping[str, Any]) -> None:
+    try:
+        print(json.dumps(found, indent=2), flush=True)
+    except BrokenPipeError:
+        screens.leave_the_pipe()
+        raise screens.NobodyReads from None
 
 
 def _log_to(log_file: BinaryIO, library_log: Path) -> None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 PLAIN_WIDTH = 160
 """Columns where nobody looks: a pipe or a file gets whole lines."""
+NOBODY_READS = 141
+"""The exit code where our reader has gone, as a shell shows the end by SIGPIPE."""
 CALM_STATES = ("healthy", "recovered")
 STYLES = {
     "healthy": "green",
@@ -33,14 +35,33 @@ STYLES = {
 }
 
 
+class NobodyReads(Exception):
+    """The reader of our output has gone (`failoverd demo | head`): no error, and nothing more to say."""
+
+
+def leave_the_pipe() -> None:
+    """What is still written, or flushed at the end of the process, goes nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
 def console(stream: TextIO | None = None) -> Console:
-    """Plain text without a terminal or with NO_COLOR; never narrower than its content where nobody looks."""
+    """Plain text without a terminal or with NO_COLOR; never narrower than its content where nobody looks.
+
+    Its `print` raises NobodyReads where the reader has gone.
+    """
     from rich.console import Console
+
+    class OurConsole(Console):
+        def on_broken_pipe(self) -> None:
+            leave_the_pipe()
+            raise NobodyReads
 
     stream = stream or sys.stdout
     is_terminal = stream.isatty() and os.environ.get("TERM") != "dumb"
     width = None if is_terminal else int(os.environ.get("COLUMNS") or PLAIN_WIDTH)
-    return Console(file=stream, width=width, highlight=False, soft_wrap=False, force_terminal=is_terminal)
+    return OurConsole(file=stream, width=width, highlight=False, soft_wrap=False, force_terminal=is_terminal)
 
 
 def style_of(state: str) -> str:
@@ -158,7 +179,7 @@ def _status_table(
     if sum(_widths(rows, shown).values()) > width:
         rows = [_status_cells(row, failovers, with_id=False) for row in machines]
     for name in _GIVES_WAY_AT_LAST:
-        if sum(_widths(rows, shown).values()) > width:
+        if sum(_widths(rows, shown, most_of_a_name=_FEWEST_OF_A_NAME).values()) > width:
             shown.remove(name)
     widths = _widths(rows, shown)
     room = max(widths["NAME"] + width - sum(widths.values()), _FEWEST_OF_A_NAME)
@@ -169,10 +190,12 @@ def _status_table(
     return table
 
 
-def _widths(rows: Sequence[Mapping[str, str]], shown: Sequence[str]) -> dict[str, int]:
+def _widths(
+    rows: Sequence[Mapping[str, str]], shown: Sequence[str], most_of_a_name: int = _USUAL_NAME
+) -> dict[str, int]:
     """Of each column with the gap that follows it. A very long name does not cost the others their place."""
     widths = {name: max([len(name), *(len(row[name]) for row in rows)]) + _GAP for name in shown}
-    return {**widths, "NAME": min(widths["NAME"], _USUAL_NAME + _GAP)}
+    return {**widths, "NAME": min(widths["NAME"], most_of_a_name + _GAP)}
 
 
 def _cut(text: str, width: int) -> str:

@@ -135,19 +135,20 @@ async def test_alerts_and_debts_are_listed() -> None:
         await s.store.transact(lambda tx: tx.add_debts([debt]))
         alerts = (await s.http.get("/api/v1/alerts")).json()
         assert (alerts["count"], alerts["alerts"][0]["text"]) == (1, "it is silent")
+        assert alerts["alerts"][0]["age_seconds"] == 0.0
         debts = (await s.http.get("/api/v1/debts")).json()
         assert (debts["count"], debts["debts"][0]["kind"]) == (1, "destroy_instance")
         assert debts["debts"][0]["gpu_instance_id"] == 5
 
 
 async def test_health_says_what_is_wrong_to_those_who_ask() -> None:
-    checks: dict[str, Check | str] = {"broker": Check(False, "no broker answers"), "log": "kafka"}
+    checks: dict[str, Check | str] = {"broker": Check(False, "no broker answers", for_s=7.0), "log": "kafka"}
     async with stage(health=lambda: checks) as s:
         assert (await s.http.get("/livez")).json() == {"status": "ok", "version": "0.1.0"}
         ready = await s.http.get("/readyz")
         assert (ready.status_code, ready.json()) == (503, {"status": "failing", "version": "0.1.0"})
         told = (await s.http.get("/readyz?verbose")).json()["checks"]
-        assert told["broker"] == {"ok": False, "detail": "no broker answers"}
+        assert told["broker"] == {"ok": False, "detail": "no broker answers", "for_seconds": 7.0}
         assert told["log"] == {"ok": True, "detail": "kafka"}
         assert told["store"]["ok"] is True
         checks["loop"] = Check(False, "the control loop stands still", vital=True)

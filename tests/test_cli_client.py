@@ -329,10 +329,13 @@ def test_a_failover_that_outlasts_the_watcher_is_3_and_never_called_failed(capsy
     assert "failed" not in told.out + told.err
 
 
-def test_no_wait_prints_the_id_and_ends(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("as_json", [False, True])
+def test_no_wait_prints_the_id_and_is_3_because_it_is_not_finished(
+    as_json: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
     with api(following("running")) as client:
-        assert fail_over(client, options(wait=False)) == 0
-    assert "fo_abc was accepted" in capsys.readouterr().out
+        assert fail_over(client, options(wait=False, as_json=as_json)) == 3
+    assert ("fo_abc was accepted" in capsys.readouterr().out) is not as_json
 
 
 def test_a_second_failover_is_5_and_the_remedy_is_to_follow_the_first() -> None:

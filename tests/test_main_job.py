@@ -1,6 +1,7 @@
 """The main job as a person runs it: hosts die, machines come back, and the provider's own books agree."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -36,3 +37,21 @@ def test_killed_machines_come_back_by_themselves(weather, sharing):
         assert [step["name"] for step in machine["steps"]][-1] == "hand_over"
     untouched = [machine for machine in story["machines"] if not machine["killed"]]
     assert all(machine["failover_id"] is None and machine["state"] == "healthy" for machine in untouched)
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)], ids=["lines", "json"])
+def test_a_reader_that_leaves_ends_the_demo_quietly_and_nothing_is_left_behind(tmp_path, form):
+    options = ("--machines", "1", "--kill", "0", "--speed", "50", *form)
+    run = subprocess.Popen(
+        [sys.executable, "-m", "daemon.cli", "demo", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    if not form:
+        run.stdout.readline()
+    run.stdout.close()
+    told = run.stderr.read().decode()
+    assert (run.wait(timeout=60), told) == (141, "")
+    run.stderr.close()
+    assert list(tmp_path.iterdir()) == []
