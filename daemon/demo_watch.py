@@ -11,7 +11,7 @@ from adapters.sql.executor import Store
 from adapters.sql.tx import Tx
 from daemon.step_words import told
 from daemon.timeline import timeline
-from machines.model import Debt, InstanceId, Label, Machine, MachineId, Source
+from machines.model import Debt, DebtKind, InstanceId, Label, Machine, MachineId, Source
 from machines.ports import Clock
 from machines.states import State
 
@@ -145,11 +145,14 @@ def _of_outcome(was: Machine, machine: Machine) -> Iterator[str]:
 
 
 def _of_debts(before: Look, after: Look) -> Iterator[str]:
-    """A debt is told when it is paid: that something was owed is the rule."""
+    """A debt is told when it is paid: that something was owed is the rule. A stop that ended with its instance is not."""
     still = {debt.id for debt in after.debts}
-    for debt in before.debts:
+    closed = [debt for debt in before.debts if debt.id not in still]
+    destroyed = {debt.instance for debt in closed if debt.kind in (DebtKind.DESTROY_INSTANCE, DebtKind.DESTROY_CLAIM)}
+    for debt in closed:
         machine = after.machines.get(debt.machine)
-        if debt.id not in still and machine is not None:
+        is_moot = debt.kind is DebtKind.STOP_INSTANCE and debt.instance in destroyed
+        if machine is not None and not is_moot:
             yield f"{machine.name}: {debt.kind.value.replace('_', ' ')}{_object_of(debt)}: done."
 
 

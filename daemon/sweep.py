@@ -17,6 +17,7 @@ from adapters.sql.executor import Store
 from adapters.sql.tx import Tx
 from daemon.leases import Leases
 from daemon.loop import Loop
+from daemon.patience import Patience
 from daemon.rearm import Rearm, claim_of
 from daemon.runner import Runner
 from machines.errors import NotYet, Refused, StepError, Unknown
@@ -37,7 +38,6 @@ log = structlog.get_logger(__name__)
 
 _DEBT_ERROR_DELAY_S = 30.0
 _DEBTS_AT_ONCE = 8
-_ALERT_AFTER_TRIES = 10
 _ORPHAN_AGE_S = 60.0
 
 
@@ -76,6 +76,7 @@ class Sweep:
         self._rearm = rearm
         self._clock = clock
         self._deployment = deployment
+        self._patience = Patience()
         self._suspects: dict[InstanceId, datetime] = {}
         self.foreign: tuple[Instance, ...] = ()
         """Rentals with another deployment's label: only reported, never touched."""
@@ -115,12 +116,14 @@ class Sweep:
         try:
             await self._settle(debt)
         except NotYet as error:
-            await self._postpone(debt, error.delay, error.why)
+            await self._postpone(debt, error.delay, error.why, self._patience.waits(debt, self._clock.now()))
         except (Refused, Unknown, StepError) as error:
-            await self._postpone(debt, timedelta(seconds=_DEBT_ERROR_DELAY_S), str(error))
+            delay = timedelta(seconds=_DEBT_ERROR_DELAY_S)
+            await self._postpone(debt, delay, str(error), self._patience.fails(debt, self._clock.now()))
         else:
             paid_at = self._clock.now()
             await self._store.transact(lambda tx: _paid(tx, debt, paid_at))
+            self._patience.forget(debt)
             log.info("debt_paid", kind=debt.kind.value, instance=debt.instance, label=debt.label, machine=debt.machine)
 
     async def _settle(self, debt: Debt) -> None:
@@ -159,16 +162,15 @@ class Sweep:
         await self._cloud.stop(instance)
         raise NotYet("the old instance does not read as stopped yet", timedelta(seconds=30))
 
-    async def _postpone(self, debt: Debt, delay: timedelta, why: str) -> None:
-        due_at = self._clock.now() + delay
-        text = (
-            f"debt {debt.id} ({debt.kind.value} of machine {debt.machine}) is open after {debt.tries + 1} tries: {why}"
-        )
+    async def _postpone(self, debt: Debt, delay: timedelta, why: str, trouble: str | None) -> None:
+        """Try again after the delay; with `trouble` a person is told what it is."""
+        now = self._clock.now()
 
         def work(tx: Tx) -> None:
-            tx.postpone_debt(debt.id, due_at, why)
-            if debt.tries + 1 >= _ALERT_AFTER_TRIES:
-                tx.raise_alert(f"debt-{debt.id}", text, self._clock.now())
+            # One that was dropped meanwhile needs nobody's attention any more.
+            if tx.postpone_debt(debt.id, now + delay, why) and trouble is not None:
+                text = f"debt {debt.id} ({debt.kind.value} of machine {debt.machine}) {trouble}: {why}"
+                tx.raise_alert(f"debt-{debt.id}", text, now)
 
         await self._store.transact(work)
 
@@ -236,6 +238,12 @@ class Sweep:
 def _paid(tx: Tx, debt: Debt, at: datetime) -> None:
     tx.pay_debt(debt.id, at)
     tx.resolve_alert(f"debt-{debt.id}", at)
+    if debt.kind in _DESTROYS and debt.instance is not None:
+        for moot in tx.drop_debts_of(debt.instance, (DebtKind.STOP_INSTANCE,), at):
+            tx.resolve_alert(f"debt-{moot}", at)
+
+
+_DESTROYS = (DebtKind.DESTROY_INSTANCE, DebtKind.DESTROY_CLAIM)
 
 
 def _machine_of(label: str) -> MachineId:

@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, insert, or_, select, update
 from adapters.sql.rows import debt_from, debt_values
 from adapters.sql.statements import Statements
 from adapters.sql.tables import DEBTS
-from machines.model import Debt, DebtKind, FailoverId, Label, MachineId
+from machines.model import Debt, DebtKind, FailoverId, InstanceId, Label, MachineId
 
 _c = DEBTS.c
 _INSERT = insert(DEBTS)
@@ -29,6 +29,15 @@ _DROP = update(DEBTS).where(
     _c.failover_id == bindparam("wanted"),
     _c.kind.in_(bindparam("kinds", expanding=True)),
     _c.closed_at.is_(None),
+)
+_DROP_OF_INSTANCE = (
+    update(DEBTS)
+    .where(
+        _c.instance == bindparam("wanted"),
+        _c.kind.in_(bindparam("kinds", expanding=True)),
+        _c.closed_at.is_(None),
+    )
+    .returning(_c.id)
 )
 
 
@@ -70,3 +79,13 @@ class DebtStatements(Statements):
             "outcome": "dropped",
         }
         return self._connection.execute(_DROP, values).rowcount
+
+    def drop_debts_of(self, instance: InstanceId, kinds: Collection[DebtKind], at: datetime) -> list[int]:
+        """The open debts of these kinds that this instance, which is no more, does not need any longer."""
+        values = {
+            "wanted": instance,
+            "kinds": sorted(kind.value for kind in kinds),
+            "closed_at": at,
+            "outcome": "dropped",
+        }
+        return sorted(self._connection.execute(_DROP_OF_INSTANCE, values).scalars())

@@ -1,0 +1,108 @@
+"""Debts: what is worth a person's attention, and what ends with the instance that it was about."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+
+from daemon.demo_watch import Look, narrate
+from daemon.sweep import Sweep
+from machines.errors import NotYet, Refused
+from machines.model import Debt, DebtKind, InstanceId, Machine, MachineId
+from tests.test_api_stage import BEGIN, Stage, stage
+
+OLD = InstanceId(7007)
+
+
+@dataclass
+class Provider:
+    """As far as debts need one: it destroys, or says why not."""
+
+    answer: Exception | None = None
+    destroyed: list[InstanceId] = field(default_factory=list)
+
+    async def destroy(self, instance: InstanceId) -> None:
+        if self.answer is not None:
+            raise self.answer
+        self.destroyed.append(instance)
+
+
+@asynccontextmanager
+async def owing(*debts: Debt) -> AsyncIterator[tuple[Stage, Provider, Sweep]]:
+    async with stage() as s:
+        provider = Provider()
+        unused: Any = None
+        parts: Any = (s.store, s.loop, unused, provider, unused, unused, s.clock, "fo-test", unused)
+        await s.store.transact(lambda tx: tx.add_debts([replace(debt, due_at=BEGIN) for debt in debts]))
+        yield s, provider, Sweep(*parts)
+
+
+def debt(kind: DebtKind = DebtKind.DESTROY_INSTANCE, **more: Any) -> Debt:
+    return replace(Debt(kind, MachineId(1), None, OLD, None, None, "replaced"), **more)
+
+
+async def look_again(s: Stage, sweep: Sweep, times: int, every_s: float) -> dict[str, str]:
+    """The open alerts after so many rounds."""
+    for _ in range(times):
+        await sweep.pay_debts()
+        await s.clock.advance(every_s)
+    return {alert.key: alert.text for alert in await s.store.transact(lambda tx: tx.open_alerts())}
+
+
+async def test_a_debt_that_waits_within_its_time_needs_nobody_however_often_it_is_looked_at() -> None:
+    async with owing(debt()) as (s, provider, sweep):
+        provider.answer = NotYet("it still reads running", timedelta(seconds=5))
+        assert await look_again(s, sweep, 60, 5.0) == {}
+
+
+async def test_a_debt_that_waits_beyond_its_time_is_told_with_how_long() -> None:
+    async with owing(debt()) as (s, provider, sweep):
+        provider.answer = NotYet("it still reads running", timedelta(seconds=60))
+        alerts = await look_again(s, sweep, 17, 60.0)
+        assert alerts == {
+            "debt-1": "debt 1 (destroy_instance of machine 1) is open after 16 minutes: it still reads running"
+        }
+
+
+async def test_a_debt_that_fails_ten_times_in_a_row_is_told_and_one_wait_between_begins_anew() -> None:
+    async with owing(debt()) as (s, provider, sweep):
+        provider.answer = Refused("provider_unavailable", "500")
+        assert await look_again(s, sweep, 9, 30.0) == {}
+        provider.answer = NotYet("it still reads running", timedelta(seconds=5))
+        assert await look_again(s, sweep, 1, 30.0) == {}
+        provider.answer = Refused("provider_unavailable", "500")
+        assert await look_again(s, sweep, 9, 30.0) == {}
+        assert "has failed 10 times in a row" in (await look_again(s, sweep, 1, 30.0))["debt-1"]
+
+
+async def test_the_alert_of_a_debt_ends_with_it() -> None:
+    async with owing(debt()) as (s, provider, sweep):
+        provider.answer = Refused("provider_unavailable", "500")
+        assert len(await look_again(s, sweep, 10, 30.0)) == 1
+        provider.answer = None
+        assert await look_again(s, sweep, 1, 30.0) == {}
+
+
+async def test_the_stop_that_a_destroyed_instance_was_owed_is_dropped_with_the_destroy() -> None:
+    later = debt(DebtKind.STOP_INSTANCE)
+    other = debt(DebtKind.STOP_INSTANCE, instance=InstanceId(1))
+    async with owing(debt()) as (s, provider, sweep):
+        await s.store.transact(
+            lambda tx: tx.add_debts([replace(one, due_at=BEGIN + timedelta(1)) for one in (later, other)])
+        )
+        await s.store.transact(lambda tx: tx.raise_alert("debt-2", "it waits", BEGIN))
+        assert await look_again(s, sweep, 1, 5.0) == {}
+        left = await s.store.transact(lambda tx: tx.open_debts())
+        assert provider.destroyed == [OLD]
+        assert [(one.kind, one.instance) for one in left] == [(DebtKind.STOP_INSTANCE, 1)]
+
+
+def test_who_watches_is_not_told_that_a_destroyed_instance_was_stopped() -> None:
+    machine = Machine(MachineId(1), "alpha")
+    owed = (debt(id=1), debt(DebtKind.STOP_INSTANCE, id=2))
+    before = Look(BEGIN, {machine.id: machine}, debts=owed)
+    assert narrate(before, replace(before, debts=())) == ["alpha: destroy instance 7007: done."]
+    assert narrate(before, replace(before, debts=owed[:1])) == ["alpha: stop instance 7007: done."]
