@@ -198,8 +198,26 @@ async def _greeting(address: str, port: int) -> Reach:
         writer.transport.abort()
 
 
+class KeyUnusable(Exception):
+    """The file of the private key cannot be read, made or understood; the text says why, and shows nothing of it."""
+
+
 def load_or_create_key(path: Path) -> asyncssh.SSHKey:
-    """The deployment's ed25519 key; made with mode 0600 where the file is missing. Blocking: for start-up only."""
+    """The deployment's ed25519 key; made with mode 0600 where the file is missing. Blocking: for start-up only.
+
+    Raise KeyUnusable.
+    """
+    try:
+        return _load_or_create_key(path)
+    except OSError as error:
+        raise KeyUnusable(error.strerror or "it cannot be read") from error
+    except asyncssh.KeyEncryptionError as error:
+        raise KeyUnusable("it is locked by a passphrase") from error
+    except asyncssh.KeyImportError as error:
+        raise KeyUnusable("it holds no private key") from error
+
+
+def _load_or_create_key(path: Path) -> asyncssh.SSHKey:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         key = asyncssh.generate_private_key("ssh-ed25519", comment="failoverd")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daemon import logs
-from daemon.settings import Settings, SettingsError, load
+from daemon.settings import Http, Settings, SettingsError, load
 
 if TYPE_CHECKING:
     from daemon.compose import Daemon
@@ -29,7 +29,8 @@ def run_daemon(config: Path | None, http_port: int | None, log_format: str | Non
         logs.configure(settings.log_format, settings.log_level)
         return asyncio.run(_serve(settings))
     except SettingsError as error:
-        print(f"error[invalid_settings] {error}", file=sys.stderr)
+        for line in str(error).splitlines():
+            print(f"error[invalid_settings] {line}", file=sys.stderr)
         return USAGE
 
 
@@ -40,13 +41,16 @@ def _check_key(settings: Settings) -> None:
 
 
 async def _serve(settings: Settings) -> int:
-    from adapters.sql.errors import StoreUnavailable
+    from adapters.sql.errors import SchemaUnknown, StoreUnavailable
     from daemon.compose import compose
 
     try:
         daemon = await compose(settings)
     except StoreUnavailable as error:
-        raise SettingsError(f"database: {error}; remedy: mend `database`, or the server that it names") from error
+        why = " ".join(str(error).split())
+        raise SettingsError(f"database: {why}; remedy: mend `database`, or the server that it names") from error
+    except SchemaUnknown as error:
+        raise SettingsError(f"database: {error}; remedy: install that version, or name another database") from error
     running = asyncio.create_task(daemon.run(lambda: _greet(daemon)))
     stopping = asyncio.Event()
 
@@ -65,11 +69,10 @@ async def _serve(settings: Settings) -> int:
         if not stopping.is_set():
             raise
     except BaseExceptionGroup as group:
-        taken = _port_taken(group)
-        if taken is None:
+        cause = _cannot_listen(group)
+        if cause is None:
             raise
-        where = f"{settings.http.host}:{settings.http.port}"
-        raise SettingsError(f"http.port: {where} is taken; remedy: another --http-port, or 0 for any") from group
+        raise SettingsError(_where_it_cannot_listen(settings.http, cause)) from group
     return 0
 
 
@@ -81,8 +84,19 @@ def _greet(daemon: Daemon) -> None:
     print(f"token  {token}", flush=True)
 
 
-def _port_taken(error: BaseException) -> OSError | None:
-    """The cause where somebody else listens there, however deeply task groups have wrapped it."""
+def _cannot_listen(error: BaseException) -> OSError | None:
+    """The cause where the API's address cannot be had, however deeply task groups have wrapped it."""
+    from daemon.api.server import CannotListen
+
     if isinstance(error, BaseExceptionGroup):
-        return next((found for inner in error.exceptions if (found := _port_taken(inner)) is not None), None)
-    return error if isinstance(error, OSError) and error.errno == errno.EADDRINUSE else None
+        return next((found for inner in error.exceptions if (found := _cannot_listen(inner)) is not None), None)
+    return error if isinstance(error, CannotListen) else None
+
+
+def _where_it_cannot_listen(http: Http, cause: OSError) -> str:
+    """Either the port or the address is at fault."""
+    if cause.errno == errno.EADDRINUSE:
+        return f"http.port: {http.host}:{http.port} is taken; remedy: another --http-port, or 0 for any"
+    if cause.errno == errno.EACCES:
+        return f"http.port: {http.port} is not ours to take; remedy: a port from 1024 on"
+    return f"http.host: {http.host}: {cause.strerror}; remedy: an address of this machine, or 127.0.0.1"

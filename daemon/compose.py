@@ -17,7 +17,7 @@ from adapters.sql.errors import StoreUnavailable
 from adapters.sql.executor import Store
 from adapters.sql.migration import upgrade
 from adapters.sql.store import SqlStore
-from adapters.ssh import AsyncsshShell, load_or_create_key
+from adapters.ssh import AsyncsshShell, KeyUnusable, load_or_create_key
 from adapters.system_clock import SystemClock, SystemRandom
 from adapters.vast import VastApi, VastCloud, VastSettings, VastVolumes, vast_client
 from daemon.agent_line import AgentLine
@@ -212,8 +212,7 @@ async def _compose(
     leases = Leases(store, clock, folder.replica, _lease_times(clock))
     deployment = await store.transact(lambda tx: tx.deployment(lambda: f"fo-{random.token(6)}"))
     token = _token(settings, random)
-    key_file = settings.ssh.key_file or settings.state_dir / "ssh_key"
-    shell = AsyncsshShell(load_or_create_key(key_file), clock)
+    shell = _shell(settings, clock)
 
     policy = settings.policy.policy()
     event_log = _event_log(settings, clock)
@@ -361,19 +360,33 @@ def _keeper_client(settings: Settings, vast: httpx.AsyncClient) -> httpx.AsyncCl
     return vast_client(settings.vast.api_key.get_secret_value(), settings.snapshots.url)
 
 
+def _shell(settings: Settings, clock: SystemClock) -> AsyncsshShell:
+    path = settings.ssh.key_file or settings.state_dir / "ssh_key"
+    try:
+        return AsyncsshShell(load_or_create_key(path), clock)
+    except KeyUnusable as error:
+        remedy = "name an OpenSSH private key without a passphrase, or a file that is not there yet: it is made"
+        raise SettingsError(f"ssh.key_file: {path}: {error}; remedy: {remedy}") from error
+
+
 def _token(settings: Settings, random: SystemRandom) -> str:
     """The configured token, or one that is made once and kept where only we can read it."""
     if settings.http.token is not None:
         return settings.http.token.get_secret_value()
     path = settings.state_dir / "token"
-    if not path.exists():
-        write_secret(path, "fa_" + random.token(40))
-        log.info("token_made", file=str(path))
-    return path.read_text().strip()
+    try:
+        if not path.exists():
+            write_secret(path, "fa_" + random.token(40))
+            log.info("token_made", file=str(path))
+        token = path.read_text().strip()
+    except OSError as error:
+        raise SettingsError(f"state_dir: {path}: {error.strerror}; remedy: make it readable, or remove it") from error
+    if not token:
+        raise SettingsError(f"state_dir: {path} is empty: nobody could get in; remedy: remove it, and one is made")
+    return token
 
 
 def _endpoint(text: str) -> Endpoint:
+    """Of host:port, as the settings have checked it."""
     host, _, port = text.rpartition(":")
-    if not host or not port.isdigit():
-        raise SettingsError(f"ssh.witnesses: {text!r} is not host:port")
     return Endpoint(host, int(port))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 import socket
 from collections.abc import Generator
@@ -19,6 +20,10 @@ log = structlog.get_logger(__name__)
 
 _GRACE_S = 3
 """Real seconds for answers that are on their way when the server is told to leave."""
+
+
+class CannotListen(OSError):
+    """The address cannot be had."""
 
 
 class ApiServer:
@@ -63,14 +68,22 @@ class ApiServer:
         await self._started.wait()
 
     async def run(self) -> None:
-        """Serve until `stop` or until cancelled. Raise OSError where the address cannot be had."""
-        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-        # Bound here and not by uvicorn, which would end the whole process where the address is taken.
-        with socket.create_server((self._host, self._port), family=family, backlog=512) as listener:
+        """Serve until `stop` or until cancelled. Raise CannotListen."""
+        with self._bind() as listener:
             self._port = listener.getsockname()[1]
             self._started.set()
             log.info("api_listening", url=self.url)
             await self._serve(listener)
+
+    def _bind(self) -> socket.socket:
+        """Bound here and not by uvicorn, which would end the whole process where the address is taken."""
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        try:
+            return socket.create_server((self._host, self._port), family=family, backlog=512)
+        except OSError as error:
+            raise CannotListen(error.errno, (error.strerror or str(error)).partition(" (while")[0]) from error
+        except UnicodeError as error:
+            raise CannotListen(errno.EADDRNOTAVAIL, "it is no name of a host") from error
 
     async def _serve(self, listener: socket.socket) -> None:
         serving = asyncio.create_task(self._server.serve([listener]), name="http server")
