@@ -76,7 +76,12 @@ def parse(body: Mapping[str, Any]) -> Registration:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "body"
-        raise invalid(where, first.get("input"), first["msg"]) from None
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(sorted(Registration.model_fields))
+            problem = Problem(400, "invalid_parameter", f"{where}: there is no such field", f"known are {known}")
+            problem.extra["field"] = where
+            raise problem from None
+        raise invalid(where, first.get("input"), first["msg"].removeprefix("Input should be ")) from None
 
 
 class Registry:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,8 +37,17 @@ STATUS_OF = {
 
 def invalid(field_name: str, found: object, wanted: str) -> Problem:
     """A parameter that cannot be taken, with its name and what it must be."""
-    detail = f"{field_name}: {found!r} is not allowed; it must be {wanted}"
+    detail = f"{field_name}: {as_json(found)} is not allowed; it must be {wanted}"
     return Problem(400, "invalid_parameter", detail, f"send {wanted} as {field_name}", {"field": field_name})
+
+
+def as_json(found: object) -> str:
+    """A value as whoever sent it wrote it: null and not None, true and not True. A long one is cut."""
+    text = json.dumps(found, ensure_ascii=False, default=str)
+    return text if len(text) <= _MOST_SHOWN else text[: _MOST_SHOWN - 1] + "…"
+
+
+_MOST_SHOWN = 80
 
 
 def unknown_machine(machine_id: int) -> Problem:

@@ -191,3 +191,32 @@ async def test_a_machine_without_an_instance_is_shown_and_not_active() -> None:
         MachineAnswer.model_validate(view)
         assert (view["gpu_instance_id"], view["ssh_host"], view["since_seconds"]) == (None, None, None)
         assert (await s.http.get(f"{PATH}/123/active")).status_code == 503
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "told"),
+    [
+        ("machines/1", {"priority": True}, "(found true)"),
+        ("machines/1", {"env": {"A": None}}, "(found null)"),
+        ("machines/1", {"more": 1}, "more: there is no such field"),
+        ("machines/1", {"strategy": "fast"}, 'strategy: "fast" is not allowed'),
+        ("pause", {"minutes": None, "reason": "x"}, "(found null)"),
+        ("pause", {"minutes": True, "reason": "x"}, "(found true)"),
+        ("pause", {"minutes": 1, "reason": "x" * 600}, "…)"),
+    ],
+)
+async def test_a_refusal_shows_what_it_found_as_it_was_sent(path: str, body: dict[str, Any], told: str) -> None:
+    async with stage() as s:
+        method = "PUT" if path.startswith("machines") else "POST"
+        detail = (await s.http.request(method, f"/api/v1/{path}", json=body)).json()["detail"]
+        assert told in detail
+        assert not any(word in detail for word in ("None", "True", "False", "'"))
+        assert len(detail) < 300
+
+
+@pytest.mark.parametrize("path", [f"{PATH}/99999999999999999999", "/api/v1/failover/status/99999999999999999999"])
+async def test_an_id_that_is_too_large_is_told_the_largest(path: str) -> None:
+    async with stage() as s:
+        answer = await s.http.get(path)
+        assert (answer.status_code, answer.json()["field"]) == (400, "machine_id")
+        assert "less than or equal to 4611686018427387903" in answer.json()["detail"]

@@ -15,7 +15,8 @@ from machines.problems import Problem, invalid
 
 MOST = (1 << 62) - 1
 """The largest id that every part of the system can hold."""
-_WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,18})", re.ASCII)
+_WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,99})", re.ASCII)
+"""Longer than any id, so that one that is too large is told the largest."""
 _KEY = re.compile(r"[\x21-\x7e]{1,200}", re.ASCII)
 _FLAGS = {"true": True, "True": True, "false": False, "False": False}
 

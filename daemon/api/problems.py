@@ -15,14 +15,13 @@ from starlette.responses import JSONResponse
 
 from adapters.sql.errors import StoreUnavailable
 from machines.errors import LogUnavailable, Stale, StepError
-from machines.problems import Problem
+from machines.problems import Problem, as_json
 
 log = structlog.get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 5
 """What a 503 tells the client to wait, in seconds."""
-_MOST_SHOWN = 80
 
 
 class ProblemDocument(BaseModel):
@@ -133,8 +132,9 @@ def _fault(error: Mapping[str, Any]) -> dict[str, Any]:
     if where == ["body"] and isinstance(error.get("input"), bytes):
         return {"field": "body", "detail": "it must be a JSON object sent as Content-Type: application/json"}
     name = ".".join(where[1:]) or where[0]
-    shown = repr(error.get("input"))
+    if error["type"] == "extra_forbidden":
+        return {"field": name, "detail": "there is no such field"}
     text = str(error["msg"])
-    if error["type"] != "missing" and len(shown) <= _MOST_SHOWN:
-        text = f"{text} (found {shown})"
+    if error["type"] != "missing":
+        text = f"{text} (found {as_json(error.get('input'))})"
     return {"field": name, "detail": text}
