@@ -97,14 +97,15 @@ class ByWidth:
 
 
 def hanging(lead: str, text: str, width: int, style: str = "") -> Text:
-    """The text after its lead; where it is longer than a line, its other lines begin below the first."""
+    """The text after its lead; where it is longer than a line, its other lines begin below it, as far as that is left."""
     from rich.text import Text
 
-    room = max(width - len(lead), _FEWEST_COLUMNS)
-    lines = wrap(text, room) or [""]
-    return Text(("\n" + " " * len(lead)).join([lead + lines[0], *lines[1:]]), style=style)
+    indent = " " * min(len(lead), _DEEPEST_INDENT)
+    lines = wrap(lead + text, max(width, _FEWEST_COLUMNS), subsequent_indent=indent, drop_whitespace=True)
+    return Text("\n".join(lines), style=style)
 
 
+_DEEPEST_INDENT = 11
 _FEWEST_COLUMNS = 20
 
 # -- the machines
@@ -154,7 +155,11 @@ def _warnings(
     alerts: Sequence[Mapping[str, Any]], not_ready: Mapping[str, Mapping[str, Any]], width: int
 ) -> list[Text]:
     """A line for each failing check and each open alert, with its age: whoever looks at the table must know first."""
-    told = [(f"{name}: {check['detail']}", check.get("for_seconds")) for name, check in not_ready.items()]
+    told = [
+        (f"{name}: {check['detail']}", check.get("for_seconds"))
+        for name, check in not_ready.items()
+        if not any(check["detail"] in alert["text"] for alert in alerts)  # once is enough
+    ]
     told += [(str(alert["text"]), alert.get("age_seconds")) for alert in alerts[:_MOST_ALERTS]]
     left = len(alerts) - _MOST_ALERTS
     if left > 0:
@@ -340,8 +345,8 @@ def step_lines(
         return [line]
     said = remark(step, attempt)
     short = line[: len(line) - len(said)]
-    short.rstrip()
-    short.no_wrap = True
+    while short.plain.endswith((" ", ":")):
+        short.right_crop(1)
     return [short, hanging(" " * _REMARK_INDENT, said, width, "dim")]
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from daemon.settings import load
+from daemon.settings import Settings, load
 from machines.states import EDGES, as_mermaid
+from tests.test_api_stage import stage
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -33,9 +34,46 @@ def test_every_command_that_the_readme_names_is_there():
     assert [name for name in named if name not in listed.stdout] == []
 
 
+def test_the_readme_names_every_setting():
+    table = README[README.index("| section | what it holds |") :].split("\n\n")[0]
+    named = [name for row in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", row.split("|")[1])]
+    assert sorted(named) == sorted(Settings.model_fields)
+
+
+LACKING = (
+    "/api/v1/failover/settings",
+    "/metrics",
+    "/asyncapi.json",
+    "/docs",
+    "/api/v1/failovers/fo_1/retry",
+    "/api/v1/failovers/fo_1/ack",
+    "/api/v1/events",
+    "/api/v1/webhooks/vast",
+)
+
+
+async def test_the_routes_that_the_readme_calls_missing_are_missing_and_named():
+    limits = README[README.index("## Limits") : README.index("## Layout")]
+    async with stage() as s:
+        for path in LACKING:
+            assert (await s.http.get(path)).json()["code"] == "unknown_route", path
+            assert path.rpartition("/")[2] in limits, path
+        paths = (await s.http.get("/openapi.json")).json()["paths"]
+    assert ("regional volumes" in limits) is not any("volume" in path for path in paths)
+
+
+def test_the_machines_that_the_readme_moves_by_hand_are_two():
+    by_hand = README[README.index("By hand, ") : README.index("Answers to commands")]
+    moved = re.findall(r'"machine_id": ?(\d+)', by_hand)
+    assert len(moved) == len(set(moved)) == 2
+    [instance] = re.findall(r'"gpu_instance_id": ?(\d+)', by_hand)
+    entries = {entry.id: entry.gpu_instance_id for entry in load(ROOT / "examples/kafka.yaml", {}).machines}
+    assert entries[int(moved[1])] == int(instance)
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda path: path.name)
 def test_the_examples_load(path):
-    assert load(path).vast.url.startswith("http://127.0.0.1:")
+    assert load(path, {}).vast.url.startswith("http://127.0.0.1:")
 
 
 @pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
