@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import signal
 import socket
 import sys
@@ -17,6 +18,8 @@ from adapters.system_clock import SystemClock
 
 USAGE = 2
 _VOLUME_GB = 20.0
+_WORK_FILES = 3
+_WORK_BYTES = 4096
 LOOPBACK_NAMES = ("127.0.0.1", "localhost")
 
 
@@ -103,7 +106,7 @@ async def _serve(options: SimOptions, port: int) -> None:
 
 
 async def load_machines(world: SimServer, options: SimOptions) -> list[dict[str, Any]]:
-    """Machines 1 to N, each on a host of its own, each with an agent where agents have somewhere to report to."""
+    """Machines 1 to N, each on a host of its own with some work on it, and with an agent that reports where it may."""
     transport = httpx.ASGITransport(app=world.app)
     rows: list[dict[str, Any]] = []
     headers = {"Authorization": f"Bearer {options.api_key or 'any'}"}
@@ -113,8 +116,20 @@ async def load_machines(world: SimServer, options: SimOptions) -> list[dict[str,
         for number in range(1, options.machines + 1):
             answer = await http.post("/sim/instances", json=machine_body(number, options))
             answer.raise_for_status()
-            rows += answer.json()["instances"]
+            loaded = answer.json()["instances"]
+            await _give_work(world, http, loaded[0]["id"], number)
+            rows += loaded
     return rows
+
+
+async def _give_work(world: SimServer, http: httpx.AsyncClient, instance: int, number: int) -> None:
+    """A few files that only this machine has, and a snapshot of them: an empty workspace would prove nothing."""
+    place = world.place(instance, "/workspace")
+    await asyncio.to_thread(place.mkdir, parents=True, exist_ok=True)
+    for index in range(1, _WORK_FILES + 1):
+        content = hashlib.shake_256(f"{number}/{index}".encode()).digest(_WORK_BYTES)
+        await asyncio.to_thread((place / f"checkpoint-{index}").write_bytes, content)
+    (await http.post("/sim/snapshots", json={"instance_id": instance})).raise_for_status()
 
 
 def machine_body(number: int, options: SimOptions) -> dict[str, Any]:

@@ -43,6 +43,8 @@ def gave(name: str, output: Mapping[str, Any], attempt: Mapping[str, Any]) -> st
             return f"instance {instance} was rebooted"
         case "check_standby", {"standby": standby, "volume": volume}:
             return f"standby {standby} and volume {volume} are there"
+        case "start_standby", {"instance": instance}:
+            return f"instance {instance} is starting"
         case "check_place", {"volume": volume}:
             return f"volume {volume} is there, and a free GPU beside it"
         case "await_running", {"instance": instance, "host": host, "gpu_name": gpu}:

@@ -151,6 +151,10 @@ class Embodiment:
         """Processes and sockets live in real time, whatever the world's speed."""
         await self._clock.sleep(self._clock.real(seconds))
 
+    def place(self, instance_id: int, path: str) -> Path:
+        """Where a path of the instance really lies. Raise KeyError where it has no body."""
+        return self._bodies[instance_id].workspace(path)
+
     async def close(self) -> None:
         """End every agent, process and port."""
         await asyncio.gather(*self._copies, return_exceptions=True)

@@ -117,6 +117,12 @@ class SimServer:
         if pump is not None and not pump.cancelled():
             pump.result()  # An effect failed: the world stood still from then on, and somebody must hear of it.
 
+    def place(self, instance_id: int, path: str) -> Path:
+        """Where a path of the instance lies on this machine. Raise KeyError where it has no body."""
+        if self._embodiment is None:
+            raise KeyError(instance_id)
+        return self._embodiment.place(instance_id, path)
+
     async def settle(self) -> None:
         """Carry out what the world wants done, and let the pump look at the agenda anew."""
         async with self._settling:
