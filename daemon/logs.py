@@ -85,7 +85,17 @@ def _clean(_logger: object, _method: str, event: structlog.typing.EventDict) -> 
 
 
 def _blotted(value: Any) -> Any:
-    return without_tokens(value) if isinstance(value, str) else value
+    match value:
+        case str():
+            return without_tokens(value)
+        case BaseException():
+            return without_tokens(repr(value))
+        case list() | tuple():
+            return [_blotted(one) for one in value]
+        case dict():
+            return {name: _blotted(one) for name, one in value.items()}
+        case _:
+            return value
 
 
 def without_tokens(text: str) -> str:

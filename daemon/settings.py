@@ -41,6 +41,11 @@ def _no_flag(value: Any) -> Any:
     return value
 
 
+def _on_or_off(value: Any) -> Any:
+    """YAML reads the bare words `on` and `off` as flags."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
+
 def _http_url(text: str) -> str:
     example = "write it like http://127.0.0.1:8787 or https://console.vast.ai"
     try:
@@ -229,6 +234,8 @@ class MachineEntry(Registration):
     """A machine in the configuration file: its id, and what `PUT /machines/{id}` takes."""
 
     id: int = Field(gt=0)
+    strategy: Literal["warm_pool", "cpu_standby", "both", "regional_volume", "disabled"] | None = None
+    auto_failover: Annotated[Literal["off", "observe", "on"], BeforeValidator(_on_or_off)] | None = None
 
 
 class Settings(Section):

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from daemon.environment import ELSEWHERE
-from daemon.settings import PolicySection, Settings, SettingsError, load
+from daemon.setting_faults import wanted
+from daemon.settings import MachineEntry, PolicySection, Settings, SettingsError, load
+from machines.model import Mode, Setting
 from machines.policy import Policy
 
 ROOT = Path(__file__).parents[1]
@@ -218,6 +220,8 @@ def test_the_section_of_the_policy_has_its_fields_and_its_defaults() -> None:
         ("machines: [{id: 1}, {id: 1}]", "machines"),
         ("machines: [{name: x}]", "machines.0.id"),
         ("machines: [5]", "machines.0"),
+        ("machines: [{id: 1, strategy: fast}]", "machines.0.strategy"),
+        ("machines: [{id: 1, auto_failover: maybe}]", "machines.0.auto_failover"),
     ],
 )
 def test_what_could_only_fail_later_is_refused_at_the_start_with_a_remedy(tmp_path: Path, yaml: str, name: str) -> None:
@@ -233,6 +237,16 @@ def test_a_token_that_would_lock_everybody_out_is_refused(tmp_path: Path, token:
     assert "leave it out" in line
     [line] = refused(tmp_path, "", FAILOVERD_HTTP__TOKEN=token)
     assert line.startswith("FAILOVERD_HTTP__TOKEN: ")
+
+
+def test_the_bare_words_on_and_off_are_understood_where_yaml_reads_flags(tmp_path: Path) -> None:
+    found = said(tmp_path, "machines: [{id: 1, auto_failover: on}, {id: 2, auto_failover: off}]").machines
+    assert [machine.auto_failover for machine in found] == ["on", "off"]
+
+
+def test_the_words_of_a_machine_in_the_file_are_those_of_the_domain() -> None:
+    for name, kind in (("strategy", Setting), ("auto_failover", Mode)):
+        assert wanted(MachineEntry.model_fields[name]) == f"one of {', '.join(one.value for one in kind)}"
 
 
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
