@@ -143,6 +143,10 @@ class Running:
     def rung(self) -> Rung:
         return self.ladder[self.position]
 
+    def is_worked_by(self, failover: FailoverId, fence: int) -> bool:
+        """Does an actor with this fence still act for it? One that was outdated changes nothing."""
+        return self.id == failover and self.fence == fence
+
 
 @dataclass(frozen=True, slots=True)
 class Machine:
