@@ -254,6 +254,7 @@ def _embodied(machine: Machine, shown: Instance, now: datetime) -> Machine:
         since=now,
         evidence=None,
         look_at=None,
+        hold=None,
     )
 
 

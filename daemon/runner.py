@@ -22,6 +22,7 @@ from machines.model import Debt, FailoverId, HostId, Machine, MachineId, Rung, R
 from machines.policy import Policy
 from machines.ports import Clock, GpuCloud, Shell, SnapshotStore, VolumeStore
 from machines.saga import Abandoned, Run, Step, StepContext, Strategy, Stuck, Succeeded, Undo, Wait, next_move
+from machines.strategies.fencing import may_be_stopped
 from machines.strategies.ladder import strategy_for
 
 log = structlog.get_logger(__name__)
@@ -174,7 +175,9 @@ class Runner:
         await self._clock.sleep(1.0)
 
     async def _end(self, machine: MachineId, running: Running, outcome: Lost | Parked | Repaired) -> None:
-        await self._loop.apply(machine, AttemptEnded(running.id, running.fence, outcome))
+        everything = await self._store.transact(lambda tx: tx.timeline(running.id))
+        fenced = may_be_stopped([entry for _, entry in everything])
+        await self._loop.apply(machine, AttemptEnded(running.id, running.fence, outcome, fenced))
 
     async def _context(self, machine: Machine, running: Running) -> StepContext:
         everything = await self._store.transact(lambda tx: tx.timeline(running.id))

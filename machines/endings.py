@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import assert_never
 
-from machines.model import Debt, DebtKind, FenceGrade, FenceProof, InstanceId, Machine, Replacement, Rung, Running
+from machines.hold import CANCELLED, RESTARTING
+from machines.model import Debt, DebtKind, FenceGrade, FenceProof, Hold, InstanceId, Machine, Replacement, Rung, Running
+from machines.policy import Policy
 from machines.progress import enter, follow
+from machines.restart import watched
 from machines.signals import (
     AttemptEnded,
     BeginAttempt,
@@ -20,28 +23,36 @@ from machines.signals import (
     Won,
 )
 from machines.states import State, Trigger
-from machines.strategies.ladder import ATTEMPT_STATE
 
 WORTH_REPEATING = frozenset({"restore_failed", "verify_failed", "ssh_unreachable"})
 """The candidate was at fault, not the strategy: the same rung begins again on other hosts."""
 MAX_REPEATS = 2
 
 
-def on_attempt_ended(machine: Machine, signal: AttemptEnded, now: datetime) -> Decision:
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """What every ending is judged by, beside the machine."""
+
+    now: datetime
+    policy: Policy
+    may_be_stopped: bool
+
+
+def on_attempt_ended(machine: Machine, signal: AttemptEnded, now: datetime, policy: Policy) -> Decision:
     """An actor that is not, or no longer, the failover's changes nothing."""
     running = machine.failover
     if running is None or not running.is_worked_by(signal.failover, signal.fence):
         return Decision(machine)
+    scene = _Scene(now, policy, signal.may_be_stopped)
     match signal.outcome:
         case Won(new):
             return _won(machine, running, new, now)
         case Repaired():
-            back = follow(machine, Trigger.HEARTBEAT_RESUMED, now, "rebooted once; the primary speaks again")
-            return _close(back, running, now, Lost("primary_repaired", back.because), success=True)
-        case Lost(code, why):
-            return _lost(machine, running, Lost(code, why), now)
+            return _repaired(machine, running, scene)
+        case Lost() as lost:
+            return _lost(machine, running, lost, scene)
         case Parked(code, why):
-            return _parked(machine, running, code, why, now)
+            return _parked(machine, running, code, why, scene)
         case _:
             assert_never(signal.outcome)
 
@@ -91,7 +102,12 @@ def _debt(machine: Machine, running: Running, kind: DebtKind, instance: Instance
     return Debt(kind, machine.id, running.id, instance, None, None, f"{because} by failover {running.id}")
 
 
-def _lost(machine: Machine, running: Running, lost: Lost, now: datetime) -> Decision:
+def _repaired(machine: Machine, running: Running, scene: _Scene) -> Decision:
+    back = follow(machine, Trigger.HEARTBEAT_RESUMED, scene.now, "rebooted once; the primary speaks again")
+    return _close(back, running, Lost("primary_repaired", back.because), success=True)
+
+
+def _lost(machine: Machine, running: Running, lost: Lost, scene: _Scene) -> Decision:
     cancelled = lost.code == "cancelled"
     is_repeatable = running.rung is Rung.CPU_STANDBY and lost.code in WORTH_REPEATING
     if is_repeatable and running.repeats < MAX_REPEATS:
@@ -99,30 +115,59 @@ def _lost(machine: Machine, running: Running, lost: Lost, now: datetime) -> Deci
         return Decision(replace(machine, failover=again), (BeginAttempt(again),))
     if running.position + 1 < len(running.ladder) and not cancelled:
         onward = replace(running, position=running.position + 1, attempt=running.attempt + 1, repeats=0)
-        return Decision(enter(replace(machine, failover=onward), onward, now), (BeginAttempt(onward),))
+        return Decision(enter(replace(machine, failover=onward), onward, scene.now), (BeginAttempt(onward),))
+    return _close_without_hand_over(_left(machine, running, lost, scene), running, lost, scene)
+
+
+def _left(machine: Machine, running: Running, lost: Lost, scene: _Scene) -> Machine:
+    """The machine as a failover leaves it that replaced nothing."""
+    cancelled = lost.code == "cancelled"
     is_alive = running.primary_was_alive or (running.primary_spoke and cancelled)
     if is_alive and running.proof is None:
-        kept = follow(machine, Trigger.PRIMARY_KEPT, now, f"{lost.why}; the primary serves on")
-        return _close(kept, running, now, lost, success=False)
-    if cancelled:
-        return _cancelled(machine, running, lost, now)
-    failed = follow(machine, Trigger.ATTEMPTS_EXHAUSTED, now, f"{lost.code}: {lost.why}")
-    return _close(failed, running, now, lost, success=False)
+        serves = "" if scene.may_be_stopped else "; the primary serves on"
+        return follow(machine, Trigger.PRIMARY_KEPT, scene.now, f"{lost.why}{serves}")
+    if not cancelled:
+        return follow(machine, Trigger.ATTEMPTS_EXHAUSTED, scene.now, f"{lost.code}: {lost.why}")
+    if machine.state is State.DETECTING:  # Its repair was cancelled.
+        return replace(machine, because=lost.why)
+    return follow(machine, Trigger.ATTEMPT_CANCELLED, scene.now, lost.why)
 
 
-def _cancelled(machine: Machine, running: Running, lost: Lost, now: datetime) -> Decision:
-    if machine.state is ATTEMPT_STATE.get(running.rung) and machine.state is not State.DETECTING:
-        machine = follow(machine, Trigger.ATTEMPT_CANCELLED, now, lost.why)
-    return _close(replace(machine, look_at=now), running, now, lost, success=False)
-
-
-def _close(machine: Machine, running: Running, now: datetime, lost: Lost, success: bool) -> Decision:
-    """End a failover without a hand-over. A primary that was alive when it was fenced is started again."""
+def _close_without_hand_over(machine: Machine, running: Running, lost: Lost, scene: _Scene) -> Decision:
+    """A primary that we may have stopped is started again, and not judged until it had the time to come up."""
     debts: tuple[Debt, ...] = ()
-    # Also without a proof: our stop may have been accepted before its effect was seen. A start of what runs is nothing.
-    is_living = running.primary_was_alive or running.primary_spoke
-    if is_living and not success and machine.primary is not None and not _is_destroyed(running.proof):
+    if machine.primary is not None and _is_started_again(running, lost, scene):
         debts = (_debt(machine, running, DebtKind.START_INSTANCE, machine.primary, "perhaps fenced, and not replaced"),)
+    hold = _hold(machine, running, lost, bool(debts), scene.now)
+    if hold is not None:
+        machine = watched(replace(machine, hold=hold, because=f"{machine.because}; {hold.because}"), scene.policy)
+    return _close(machine, running, lost, success=False, debts=debts)
+
+
+def _is_started_again(running: Running, lost: Lost, scene: _Scene) -> bool:
+    """A cancellation lifts the fence, and so does exhaustion with a primary that was alive (architecture, 4.6).
+
+    Without a proof too: our stop may have been accepted before its effect was seen. A start of what runs is nothing.
+    """
+    is_lifted = running.primary_was_alive or running.primary_spoke or lost.code == "cancelled"
+    return is_lifted and scene.may_be_stopped and not _is_graded(running.proof, FenceGrade.DESTROYED)
+
+
+def _hold(machine: Machine, running: Running, lost: Lost, is_started_again: bool, now: datetime) -> Hold | None:
+    """Nor does a suspect whose failover an operator cancelled get another one in the next moment."""
+    if is_started_again:
+        return Hold(RESTARTING, now, machine.boot_id, is_stopped=_is_graded(running.proof, FenceGrade.STOPPED))
+    if lost.code == "cancelled" and machine.state is State.DETECTING:
+        return Hold(CANCELLED, now, "")
+    return None
+
+
+def _is_graded(proof: FenceProof | None, grade: FenceGrade) -> bool:
+    return proof is not None and proof.grade is grade
+
+
+def _close(machine: Machine, running: Running, lost: Lost, success: bool, debts: tuple[Debt, ...] = ()) -> Decision:
+    """End the failover, in whatever state it leaves the machine."""
     closed = replace(machine, failover=None, last_failover=running.id, evidence=None)
     if machine.state is not State.DETECTING:
         closed = replace(closed, look_at=None)
@@ -131,16 +176,12 @@ def _close(machine: Machine, running: Running, now: datetime, lost: Lost, succes
     return Decision(closed, (ended, Notify(f"machine-{machine.id}", text, resolves=machine.state is State.HEALTHY)))
 
 
-def _is_destroyed(proof: FenceProof | None) -> bool:
-    return proof is not None and proof.grade is FenceGrade.DESTROYED
-
-
-def _parked(machine: Machine, running: Running, code: str, why: str, now: datetime) -> Decision:
+def _parked(machine: Machine, running: Running, code: str, why: str, scene: _Scene) -> Decision:
     text = f"parked: {code}: {why}"
     if machine.state is State.DETECTING:
         # A repair leaves nothing behind, so it is only lost, never parked.
-        return _lost(machine, running, Lost(code, why), now)
-    parked = follow(machine, Trigger.ATTEMPT_PARKED, now, text)
+        return _lost(machine, running, Lost(code, why), scene)
+    parked = follow(machine, Trigger.ATTEMPT_PARKED, scene.now, text)
     closed = replace(parked, failover=None, last_failover=running.id, look_at=None)
     ended = EndFailover(running, False, code, why, None)
     return Decision(closed, (ended, Notify(f"machine-{machine.id}", f"{machine.name}: {text}")))

@@ -9,9 +9,11 @@ from typing import assert_never
 from machines.admission import FailoverRequest
 from machines.endings import on_attempt_ended
 from machines.evidence import Verdict, collect, judge
+from machines.hold import held_until, is_held
 from machines.model import Evidence, Machine, Mode, Reason, Rung, Running, Setting, Word
 from machines.policy import Policy
 from machines.progress import enter, follow
+from machines.restart import on_start_asked, on_start_failed, watched
 from machines.signals import (
     Admitted,
     AttemptEnded,
@@ -36,6 +38,8 @@ from machines.signals import (
     RequestAdmission,
     Signal,
     Silenced,
+    StartAsked,
+    StartFailed,
     TakenOver,
     Won,
 )
@@ -66,6 +70,8 @@ __all__ = (
     "RequestAdmission",
     "Signal",
     "Silenced",
+    "StartAsked",
+    "StartFailed",
     "TakenOver",
     "Won",
     "decide",
@@ -100,8 +106,12 @@ def decide(machine: Machine, signal: Signal, now: datetime, policy: Policy) -> D
             return _on_fenced(machine, signal)
         case TakenOver():
             return _on_taken_over(machine, signal)
+        case StartAsked():
+            return on_start_asked(machine, signal, now, policy)
+        case StartFailed():
+            return on_start_failed(machine, signal, policy)
         case AttemptEnded():
-            return on_attempt_ended(machine, signal, now)
+            return on_attempt_ended(machine, signal, now, policy)
         case _:
             assert_never(signal)
 
@@ -110,8 +120,10 @@ _SERVING = (State.HEALTHY, State.RECOVERED)
 
 
 def _suspect(machine: Machine, trigger: Trigger, now: datetime, policy: Policy, because: str) -> Decision:
+    if machine.hold is not None and is_held(machine, now, policy):
+        return Decision(watched(follow(machine, trigger, now, f"{machine.hold.because}; {because}"), policy))
     look_at = now + timedelta(seconds=policy.probe_every_s)
-    suspect = replace(follow(machine, trigger, now, because), look_at=look_at, evidence=None)
+    suspect = replace(follow(machine, trigger, now, because), look_at=look_at, evidence=None, hold=None)
     return Decision(suspect, (Probe(),))
 
 
@@ -125,10 +137,15 @@ def _on_silence(machine: Machine, signal: Silenced, now: datetime, policy: Polic
 def _on_heard(machine: Machine, signal: Heard, now: datetime) -> Decision:
     if signal.instance != machine.primary:
         return Decision(machine)
+    hold = machine.hold
+    if hold is not None and hold.is_stopped and hold.boot_id == signal.boot_id:
+        return Decision(machine)  # On its way since before our stop.
     partition = machine.partition if signal.partition is None else signal.partition
     heard = replace(machine, boot_id=signal.boot_id, interval_s=signal.interval_s, partition=partition)
     if not signal.is_live:
         return Decision(heard)
+    if hold is not None and hold.boot_id != signal.boot_id:
+        heard = replace(heard, hold=None)
     if machine.failover is not None:
         return _on_return(heard, machine.failover)
     match machine.state:
@@ -171,7 +188,8 @@ def _on_notice(machine: Machine, signal: Noticed, now: datetime, policy: Policy)
     if machine.state in _SERVING:
         because = f"{signal.source.value} announced an end: {signal.what}"
         return _suspect(machine, Trigger.DEATH_NOTICED, now, policy, because)
-    return Decision(machine, (Probe(),) if machine.state is State.DETECTING else ())
+    is_asked = machine.state is State.DETECTING and not is_held(machine, now, policy)
+    return Decision(machine, (Probe(),) if is_asked else ())
 
 
 def _on_fault(machine: Machine, signal: Faulted, now: datetime, policy: Policy) -> Decision:
@@ -185,12 +203,17 @@ def _on_fault(machine: Machine, signal: Faulted, now: datetime, policy: Policy) 
 def _on_due(machine: Machine, now: datetime, policy: Policy) -> Decision:
     if machine.state is not State.DETECTING or machine.failover is not None:
         return Decision(replace(machine, look_at=None))
-    return Decision(replace(machine, look_at=now + timedelta(seconds=policy.probe_every_s)), (Probe(),))
+    if is_held(machine, now, policy):
+        return Decision(replace(machine, look_at=held_until(machine, policy)))
+    look_at = now + timedelta(seconds=policy.probe_every_s)
+    return Decision(replace(machine, look_at=look_at, hold=None), (Probe(),))
 
 
 def _on_probed(machine: Machine, signal: Probed, now: datetime, policy: Policy) -> Decision:
     if machine.state is not State.DETECTING or machine.failover is not None or signal.instance != machine.primary:
         return Decision(machine)
+    if is_held(machine, now, policy):
+        return Decision(machine)  # What was seen is perhaps what we did ourselves.
     if any(now - said.at > timedelta(seconds=policy.evidence_max_age_s) for said in signal.testimonies):
         # We stood still between the answers and now: what they said may be history.
         return Decision(replace(machine, look_at=now), (Probe(),))
@@ -234,7 +257,9 @@ def _on_admitted(machine: Machine, signal: Admitted, now: datetime) -> Decision:
         signal.failover, granted.request.reason, rungs, 0, now, machine.fence + 1, primary_was_alive=alive
     )
     workspace_path = granted.request.workspace_path or machine.workspace_path
-    admitted = replace(machine, fence=running.fence, failover=running, look_at=None, workspace_path=workspace_path)
+    admitted = replace(
+        machine, fence=running.fence, failover=running, look_at=None, workspace_path=workspace_path, hold=None
+    )
     return Decision(enter(admitted, running, now), (BeginAttempt(running),))
 
 

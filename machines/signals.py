@@ -100,6 +100,23 @@ class TakenOver:
 
 
 @dataclass(frozen=True, slots=True)
+class StartAsked:
+    """A primary that our failover may have stopped is about to be started again: the provider is asked next."""
+
+    instance: InstanceId
+
+
+@dataclass(frozen=True, slots=True)
+class StartFailed:
+    """The start was surely not accepted."""
+
+    instance: InstanceId
+    why: str
+    is_final: bool
+    """The provider said no, and not only: later."""
+
+
+@dataclass(frozen=True, slots=True)
 class Won:
     new: Replacement
 
@@ -131,6 +148,9 @@ class AttemptEnded:
     fence: int
     """The actor's; an outdated one changes nothing."""
     outcome: Won | Repaired | Lost | Parked
+    may_be_stopped: bool = True
+    """Was a fence begun in any attempt of the failover, by the journal? Then our stop may have been sent, whatever
+    became of it."""
 
 
 Signal: TypeAlias = (
@@ -146,6 +166,8 @@ Signal: TypeAlias = (
     | CancelAsked
     | Fenced
     | TakenOver
+    | StartAsked
+    | StartFailed
     | AttemptEnded
 )
 
