@@ -248,7 +248,7 @@ def test_cancelling_a_dead_machines_failover_lifts_its_fence_and_begins_no_other
     untouched, effects = tell(dead, AttemptEnded(FO, 1, CANCELLED, may_be_stopped=False))
     assert kinds(effects) == []
     assert tell(untouched, crashed(5), after_s=5) == (untouched, ())
-    asking, effects = tell(untouched, Due(), after_s=BOOT_S)
+    _, effects = tell(untouched, Due(), after_s=BOOT_S)
     assert effects == (Probe(),)
     assert tell(untouched, beat("b1"), after_s=5)[0].state is State.HEALTHY
 
