@@ -22,13 +22,15 @@ from daemon.announce import Announcer
 from daemon.loop import Loop
 from daemon.registry import Registry
 from events.schema import Command, CommandResult
+from machines import workspace
 from machines.admission import Admission, Delayed, Denied, FailoverRequest, Granted, Pause
 from machines.failover import CancelAsked
 from machines.model import FailoverId, InstanceId, Machine, MachineId, Reason, Setting
 from machines.ports import Clock, Random
-from machines.problems import STATUS_OF, Problem, invalid, unknown_machine
+from machines.problems import STATUS_OF, Problem, invalid, unfit, unknown_machine
 from machines.saga import is_past_return
 from machines.strategies.ladder import strategy_for
+from machines.workspace import NoWorkspace
 
 log = structlog.get_logger(__name__)
 
@@ -353,9 +355,10 @@ def _request(asked: Asked) -> FailoverRequest:
 
 def _workspace_path(command: Command) -> str | None:
     path = command.arguments.get("workspace_path")
-    if path is None or (isinstance(path, str) and path.startswith("/") and "\0" not in path and len(path) <= 1024):
-        return path
-    raise invalid("arguments.workspace_path", path, "an absolute path, such as /workspace")
+    try:
+        return None if path is None else workspace.normalised(path)
+    except NoWorkspace as error:
+        raise unfit("arguments.workspace_path", path, str(error), workspace.WANTED) from None
 
 
 def setting_named(name: str | None, field_name: str) -> Setting | None:

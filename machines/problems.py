@@ -40,6 +40,12 @@ def invalid(field_name: str, found: object, wanted: str) -> Problem:
     return Problem(400, "invalid_parameter", detail, f"send {wanted} as {field_name}", {"field": field_name})
 
 
+def unfit(field_name: str, found: object, why: str, wanted: str) -> Problem:
+    """A parameter of the right form that must not be taken all the same; `why` is a clause about it."""
+    detail = f"{field_name}: {found!r} is not allowed: {why}"
+    return Problem(400, "invalid_parameter", detail, f"send {wanted} as {field_name}", {"field": field_name})
+
+
 def unknown_machine(machine_id: int) -> Problem:
     return Problem(
         404,
