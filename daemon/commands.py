@@ -28,8 +28,7 @@ from machines.failover import CancelAsked
 from machines.model import FailoverId, InstanceId, Machine, MachineId, Reason, Setting
 from machines.ports import Clock, Random
 from machines.problems import STATUS_OF, Problem, invalid, unfit, unknown_machine
-from machines.saga import is_past_return
-from machines.strategies.ladder import strategy_for
+from machines.strategies.ladder import is_too_late
 from machines.workspace import NoWorkspace
 
 log = structlog.get_logger(__name__)
@@ -218,7 +217,7 @@ class Commands:
                 f"failover {wanted} of machine {machine.id} has ended; {failover} is running now",
                 f"cancel {failover} by its own id, if that is what you mean",
             )
-        if await self._store.transact(lambda tx: _is_too_late(tx, machine)):
+        if await self._store.transact(lambda tx: is_too_late(tx.timeline(failover))):
             raise Problem(
                 409,
                 "too_late",
@@ -309,15 +308,6 @@ class Commands:
 
         await self._store.transact(save)
         log.info("command_refused", command=row.command, machine=row.machine_id, code=problem.code, door=asked.door)
-
-
-def _is_too_late(tx: Tx, machine: Machine) -> bool:
-    running = machine.failover
-    strategy = strategy_for(running.rung, machine) if running is not None else None
-    if running is None or strategy is None:
-        return False
-    entries = [entry for attempt, entry in tx.timeline(running.id) if attempt == running.attempt]
-    return is_past_return(strategy, entries)
 
 
 def fingerprint(command: Command) -> str:

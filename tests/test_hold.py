@@ -272,7 +272,7 @@ def test_a_primary_that_no_fence_was_begun_for_is_neither_started_nor_held(outco
 # -- the whole daemon beside a simulated world
 
 
-async def until(play: Stage, look, real_s=40.0):
+async def until(play: Stage, look, real_s=90.0):
     async with asyncio.timeout(real_s):
         while True:
             play.check()
