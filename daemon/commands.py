@@ -90,7 +90,7 @@ class Commands:
             self._check(asked)
             return await self._execute(asked)
         except Problem as problem:
-            await self._refuse(asked, problem)
+            await self.refuse(asked, problem)
             raise
 
     async def _known(self, asked: Asked) -> Accepted | None:
@@ -285,8 +285,9 @@ class Commands:
         await self._store.transact(save)
         return Accepted(row.command_id, None, answer, 200)
 
-    async def _refuse(self, asked: Asked, problem: Problem) -> None:
-        """A refusal is an answer too: stored under the id, and told on the results topic."""
+    async def refuse(self, asked: Asked, problem: Problem) -> None:
+        """A refusal is an answer too: stored under the id, and told on the results topic. An id that was taken before
+        keeps its answer, and nothing is told again."""
         now = self._clock.now()
         row = _row(asked, None)
         answer = {"code": problem.code, "detail": problem.detail, "remedy": problem.remedy, **problem.extra}
