@@ -10,6 +10,7 @@ from daemon.ingest import Ingest
 from daemon.loop import Loop
 from daemon.publisher import Publisher
 from daemon.readiness import ReadinessPoll
+from daemon.topic_watch import TopicWatch
 from machines.ports import Clock
 
 _STUCK_AFTER_REAL_S = 60.0
@@ -24,13 +25,14 @@ class Vitals:
     ingest: Ingest
     publisher: Publisher
     readiness: ReadinessPoll
+    topics: TopicWatch
     clock: Clock
     log_kind: str
 
     def __call__(self) -> Mapping[str, Check | str]:
         return {
             "loop": self._loop(),
-            "log": self._fault(self.publisher.problem, f"{self.log_kind}: it takes records"),
+            "log": self._fault(self.topics.problem or self.publisher.problem, f"{self.log_kind}: it takes records"),
             "heartbeats": self._fault(self.ingest.blindness, "every partition is heard"),
             "provider": self._fault(self.readiness.problem, "it answers"),
         }
