@@ -48,7 +48,7 @@ class ShellSettings:
     width: int = 20
     """How many commands, and how many probes, may be under way at once."""
     output_limit: int = 1 << 20
-    """Characters kept of each stream; the rest is read and dropped, for what runs there is not ours."""
+    """Bytes kept of each stream; the rest is read and dropped, for what runs there is not ours."""
 
 
 class AsyncsshShell:
@@ -79,15 +79,20 @@ class AsyncsshShell:
         return next((reach for reach in (Reach.ANSWERED, Reach.REFUSED, Reach.SILENT) if reach in found), Reach.UNKNOWN)
 
     async def run(
-        self, endpoint: Endpoint, command: str, host_key: str | None = None, timeout_s: float = 60.0
+        self,
+        endpoint: Endpoint,
+        command: str,
+        host_key: str | None = None,
+        timeout_s: float = 60.0,
+        stdin: bytes = b"",
     ) -> ShellResult:
-        """Run to the end. Without `host_key` the server is trusted on first use, and its key returned for the next
+        """Run to the end, with `stdin` for the command to read. Without `host_key` the server is trusted on first use, and its key returned for the next
         call. Raise NotYet where nothing was run, Refused("ssh_unreachable") where the host key is another one, and
         Unknown where the connection broke or the time was up: the command may still be running."""
         async with self._commands:
             connection = await self._connect(endpoint, host_key)
             try:
-                return await self._within(self._execute(connection, command), timeout_s)
+                return await self._within(self._execute(connection, command, stdin), timeout_s)
             except TimeoutError as error:
                 raise Unknown(f"{endpoint}: the command did not end within {timeout_s:g} s") from error
             finally:
@@ -121,18 +126,23 @@ class AsyncsshShell:
             return self._not_yet(f"our key is not accepted yet: {said}")
         return self._not_yet(f"no SSH yet: {said}")
 
-    async def _execute(self, connection: asyncssh.SSHClientConnection, command: str) -> ShellResult:
+    async def _execute(self, connection: asyncssh.SSHClientConnection, command: str, stdin: bytes) -> ShellResult:
         try:
             process = await connection.create_process(
-                command, stdin=asyncssh.DEVNULL, encoding="utf-8", errors="replace"
+                command, stdin=asyncssh.PIPE if stdin else asyncssh.DEVNULL, encoding=None
             )
         except asyncssh.ChannelOpenError as error:
             raise self._not_yet(f"the server opens no session: {error}") from error
         except (asyncssh.Error, OSError) as error:
             raise Unknown(f"the connection broke while the command was sent: {error}") from error
         try:
-            stdout, stderr = await asyncio.gather(self._collect(process.stdout), self._collect(process.stderr))
-            await process.wait_closed()
+            feeding = asyncio.ensure_future(_feed(process.stdin, stdin)) if stdin else None
+            try:
+                stdout, stderr = await asyncio.gather(self._collect(process.stdout), self._collect(process.stderr))
+                await process.wait_closed()
+            finally:
+                if feeding is not None:
+                    feeding.cancel()
         except (asyncssh.Error, OSError) as error:
             raise Unknown(f"the connection broke, the command may still run: {error}") from error
         if process.exit_status is None:
@@ -142,13 +152,13 @@ class AsyncsshShell:
             process.exit_status, stdout, stderr, key.export_public_key().decode().strip() if key is not None else ""
         )
 
-    async def _collect(self, reader: asyncssh.SSHReader[str]) -> str:
-        kept: list[str] = []
+    async def _collect(self, reader: asyncssh.SSHReader[bytes]) -> str:
+        kept: list[bytes] = []
         room = self._settings.output_limit
         while chunk := await reader.read(_CHUNK):
             kept.append(chunk[:room])
             room -= len(kept[-1])
-        return "".join(kept)
+        return b"".join(kept).decode("utf-8", "replace")
 
     async def _close(self, connection: asyncssh.SSHClientConnection) -> None:
         """A partitioned peer never confirms the end, so it is not waited for long."""
@@ -174,6 +184,17 @@ class AsyncsshShell:
 
     def _not_yet(self, why: str) -> NotYet:
         return NotYet(why, timedelta(seconds=self._settings.try_again_s))
+
+
+async def _feed(writer: asyncssh.SSHWriter[bytes], text: bytes) -> None:
+    """A command that ends before it has read everything says so by its exit status."""
+    try:
+        for start in range(0, len(text), _CHUNK):
+            writer.write(text[start : start + _CHUNK])
+            await writer.drain()
+        writer.write_eof()
+    except (OSError, asyncssh.Error):
+        pass
 
 
 async def _resolve(endpoint: Endpoint) -> Sequence[str]:

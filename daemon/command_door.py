@@ -17,7 +17,7 @@ from events.codec import Undecodable
 from events.schema import Command
 from machines.errors import LogUnavailable
 from machines.ports import Clock, EventLog, Record
-from machines.problems import Problem
+from machines.problems import Problem, unreadable
 
 log = structlog.get_logger(__name__)
 
@@ -79,6 +79,7 @@ class CommandDoor:
             command = codec.decode_command(record.value, record.headers)
         except Undecodable as cause:
             await self._bury(record, cause)
+            await self._answer_all_the_same(record, cause)
             return
         at = self._from_log(datetime.fromtimestamp(record.timestamp / 1000, UTC))
         if command.command_id is None:
@@ -96,6 +97,16 @@ class CommandDoor:
         await self._store.transact(lambda tx: tx.post((letter,)))
         log.warning("dead_letter", topic=record.topic, offset=record.offset, cause=cause.cause, error=cause.text)
 
+    async def _answer_all_the_same(self, record: Record, cause: Undecodable) -> None:
+        """Whoever gave the command an id waits for its one result."""
+        remains = codec.remains_of(record.value, record.headers, cause)
+        if remains is None:
+            return
+        now, by = self._clock.now(), codec.header(record.headers, "ce_source") or "kafka"
+        command = Command(remains.command, machine_id=remains.machine_id, command_id=remains.command_id)
+        asked = Asked(_with_key(command, record), "kafka", by, now, now)
+        await self._commands.refuse(asked, unreadable(cause.text, remains.field))
+
 
 def _id_of(record: Record) -> str:
     """Without an id of its own, a command is known by its place in the log."""
@@ -104,6 +115,6 @@ def _id_of(record: Record) -> str:
 
 def _with_key(command: Command, record: Record) -> Command:
     """The key is the machine id, where the value does not say it."""
-    if command.machine_id is None and record.key is not None and record.key.isdigit():
+    if command.machine_id is None and record.key is not None and record.key.isdigit() and len(record.key) <= 18:
         return msgspec.structs.replace(command, machine_id=int(record.key))
     return command

@@ -22,13 +22,14 @@ from daemon.announce import Announcer
 from daemon.loop import Loop
 from daemon.registry import Registry
 from events.schema import Command, CommandResult
+from machines import workspace
 from machines.admission import Admission, Delayed, Denied, FailoverRequest, Granted, Pause
 from machines.failover import CancelAsked
 from machines.model import FailoverId, InstanceId, Machine, MachineId, Reason, Setting
 from machines.ports import Clock, Random
-from machines.problems import STATUS_OF, Problem, invalid, unknown_machine
-from machines.saga import is_past_return
-from machines.strategies.ladder import strategy_for
+from machines.problems import STATUS_OF, Problem, invalid, unfit, unknown_machine
+from machines.strategies.ladder import is_too_late
+from machines.workspace import NoWorkspace
 
 log = structlog.get_logger(__name__)
 
@@ -89,7 +90,7 @@ class Commands:
             self._check(asked)
             return await self._execute(asked)
         except Problem as problem:
-            await self._refuse(asked, problem)
+            await self.refuse(asked, problem)
             raise
 
     async def _known(self, asked: Asked) -> Accepted | None:
@@ -216,7 +217,7 @@ class Commands:
                 f"failover {wanted} of machine {machine.id} has ended; {failover} is running now",
                 f"cancel {failover} by its own id, if that is what you mean",
             )
-        if await self._store.transact(lambda tx: _is_too_late(tx, machine)):
+        if await self._store.transact(lambda tx: is_too_late(tx.timeline(failover))):
             raise Problem(
                 409,
                 "too_late",
@@ -284,8 +285,9 @@ class Commands:
         await self._store.transact(save)
         return Accepted(row.command_id, None, answer, 200)
 
-    async def _refuse(self, asked: Asked, problem: Problem) -> None:
-        """A refusal is an answer too: stored under the id, and told on the results topic."""
+    async def refuse(self, asked: Asked, problem: Problem) -> None:
+        """A refusal is an answer too: stored under the id, and told on the results topic. An id that was taken before
+        keeps its answer, and nothing is told again."""
         now = self._clock.now()
         row = _row(asked, None)
         answer = {"code": problem.code, "detail": problem.detail, "remedy": problem.remedy, **problem.extra}
@@ -307,15 +309,6 @@ class Commands:
 
         await self._store.transact(save)
         log.info("command_refused", command=row.command, machine=row.machine_id, code=problem.code, door=asked.door)
-
-
-def _is_too_late(tx: Tx, machine: Machine) -> bool:
-    running = machine.failover
-    strategy = strategy_for(running.rung, machine) if running is not None else None
-    if running is None or strategy is None:
-        return False
-    entries = [entry for attempt, entry in tx.timeline(running.id) if attempt == running.attempt]
-    return is_past_return(strategy, entries)
 
 
 def fingerprint(command: Command) -> str:
@@ -353,9 +346,10 @@ def _request(asked: Asked) -> FailoverRequest:
 
 def _workspace_path(command: Command) -> str | None:
     path = command.arguments.get("workspace_path")
-    if path is None or (isinstance(path, str) and path.startswith("/") and "\0" not in path and len(path) <= 1024):
-        return path
-    raise invalid("arguments.workspace_path", path, "an absolute path, such as /workspace")
+    try:
+        return None if path is None else workspace.normalised(path)
+    except NoWorkspace as error:
+        raise unfit("arguments.workspace_path", path, str(error), workspace.WANTED) from None
 
 
 def setting_named(name: str | None, field_name: str) -> Setting | None:

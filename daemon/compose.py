@@ -41,9 +41,10 @@ from daemon.schedule import Job, Schedule
 from daemon.settings import Settings, SettingsError
 from daemon.state_folder import StateFolder, write_secret
 from daemon.sweep import Sweep
+from daemon.topic_watch import TopicWatch
 from events import topics
 from machines.detector import Detector, LogTimeLimits
-from machines.errors import LogUnavailable, StepError
+from machines.errors import StepError
 from machines.lease import FLEET, LeaseTimes
 from machines.model import Endpoint, MachineId
 from machines.ports import EventLog
@@ -76,7 +77,7 @@ class Daemon:
     api: ApiServer
     leases: Leases
     folder: StateFolder
-    specs: tuple[topics.TopicSpec, ...]
+    topics: TopicWatch
     token: str
     public_key: str
     deployment: str
@@ -135,23 +136,11 @@ class Daemon:
         return run
 
     async def _prepare_topics(self, group: asyncio.TaskGroup) -> None:
-        """Check the topics until the log answers; only then is it consumed. Wrong settings are told and refused."""
-        while True:
-            try:
-                problems = await self.event_log.ensure_topics(self.specs)
-            except LogUnavailable as error:
-                log.warning("log_unavailable", error=str(error), effect="no heartbeat is heard; HTTP works")
-                await self.clock.sleep(self.clock.real(2.0))
-                continue
-            if not problems:
-                break
-            for problem in problems:
-                log.error("topic_problem", topic=problem.topic, problem=str(problem))
-                text = str(problem)
-                await self._alert(f"topic-{problem.topic}", text)
-            await self.clock.sleep(self.clock.real(10.0))
+        """Only topics that are there and right are consumed; from then on they are watched."""
+        await self.topics.ready()
         group.create_task(self.ingest.run())
         group.create_task(self.door.run())
+        group.create_task(self.topics.run())
 
     async def _alert(self, key: str, text: str) -> None:
         now = self.clock.now()
@@ -262,6 +251,13 @@ async def _compose(
         (lambda time: time) if settings.kafka is None else clock.from_wall,
     )
     publisher = Publisher(store, event_log, clock, lambda: leases.holds(FLEET))
+    watch = TopicWatch(
+        event_log,
+        topics.specs(prefix, settings.topics.partitions),
+        store,
+        clock,
+        lambda: ingest.blindness is not None or publisher.problem is not None,
+    )
     app = create_app(
         Services(
             store=store,
@@ -275,7 +271,7 @@ async def _compose(
             token=token,
             policy=policy,
             version=metadata.version("failoverd"),
-            health=Vitals(loop, ingest, publisher, readiness, clock, "kafka" if settings.kafka else "embedded"),
+            health=Vitals(loop, ingest, publisher, readiness, watch, clock, "kafka" if settings.kafka else "embedded"),
         )
     )
     return Daemon(
@@ -299,7 +295,7 @@ async def _compose(
         api=ApiServer(app, settings.http.host, settings.http.port, clock),
         leases=leases,
         folder=folder,
-        specs=topics.specs(prefix, settings.topics.partitions),
+        topics=watch,
         token=token,
         public_key=shell.public_key,
         deployment=deployment,

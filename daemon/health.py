@@ -10,6 +10,7 @@ from daemon.ingest import Ingest
 from daemon.loop import Loop
 from daemon.publisher import Publisher
 from daemon.readiness import ReadinessPoll
+from daemon.topic_watch import TopicWatch
 from machines.ports import Clock
 
 _STUCK_AFTER_REAL_S = 60.0
@@ -24,13 +25,18 @@ class Vitals:
     ingest: Ingest
     publisher: Publisher
     readiness: ReadinessPoll
+    topics: TopicWatch
     clock: Clock
     log_kind: str
 
     def __call__(self) -> Mapping[str, Check | str]:
         return {
             "loop": self._loop(),
-            "log": _check(self.publisher.problem, self.publisher.down_for_s, f"{self.log_kind}: it takes records"),
+            "log": _check(
+                self.topics.problem or self.publisher.problem,
+                self.publisher.down_for_s,
+                f"{self.log_kind}: it takes records",
+            ),
             "heartbeats": _check(self.ingest.blindness, self.ingest.blind_for_s, "every partition is heard"),
             "provider": _check(self.readiness.problem, self.readiness.problem_for_s, "it answers"),
         }

@@ -91,6 +91,7 @@ class Loop:
         self._known: dict[MachineId, Machine] = {}
         self._caught_up: tuple[int, frozenset[int]] = (0, frozenset())
         self._ended: dict[FailoverId, asyncio.Event] = {}
+        self._cancels: dict[FailoverId, asyncio.Event] = {}
         self._letters: list[tuple[Record, Undecodable]] = []
 
     def wire(self, ingest: Ingest, probe: Callable[[MachineId], None], begin: Callable[[MachineId], None]) -> None:
@@ -148,6 +149,23 @@ class Loop:
     def forget_ended(self, failover: FailoverId) -> None:
         """Nobody needs the event of a failover that was seen to have ended."""
         self._ended.pop(failover, None)
+
+    def cancel_asked(self, machine: MachineId, failover: FailoverId) -> asyncio.Event:
+        """Set once this process knows that the running failover is to unwind, whichever replica was asked."""
+        event = self._cancels.setdefault(failover, asyncio.Event())
+        known = self._known.get(machine)
+        if known is not None:
+            self._pass_on_cancel(known)
+        return event
+
+    def _pass_on_cancel(self, machine: Machine) -> None:
+        running = machine.failover
+        if running is not None and running.cancel_asked and running.id in self._cancels:
+            self._cancels[running.id].set()
+
+    def forget_cancel(self, failover: FailoverId) -> None:
+        """Nobody works on the failover here any more."""
+        self._cancels.pop(failover, None)
 
     # -- the sink of the ingest
 
@@ -256,6 +274,7 @@ class Loop:
     def follow(self, machine: Machine) -> None:
         """Take over what was saved: this process's memory, and the detector's arrays."""
         self._known[machine.id] = machine
+        self._pass_on_cancel(machine)
         if self._ingest is not None:
             self._ingest.follow(machine)
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import structlog
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from adapters.sql.executor import Store
 from adapters.sql.tx import Tx
 from daemon.announce import Announcer
 from daemon.loop import Loop
 from daemon.rearm import needs_standby, rearm_debt
+from machines import workspace
 from machines.errors import StepError
 from machines.model import (
     Endpoint,
@@ -30,13 +31,17 @@ from machines.model import (
     Workload,
 )
 from machines.ports import Clock, GpuCloud
-from machines.problems import Problem, invalid, unknown_machine
+from machines.problems import Problem, invalid, unfit, unknown_machine
 from machines.states import State
 
 log = structlog.get_logger(__name__)
 
 
 _SHARED_LISTING_S = 10.0
+
+
+Folder = Annotated[str, AfterValidator(workspace.normalised), Field(max_length=workspace.LONGEST)]
+"""An absolute path that is not the system's own, in its shortest form."""
 
 
 class Registration(BaseModel):
@@ -51,7 +56,7 @@ class Registration(BaseModel):
     priority: int | None = Field(None, ge=-1000, le=1000)
     ssh_host: str | None = Field(None, min_length=1, max_length=255)
     ssh_port: int | None = Field(None, ge=1, le=65535)
-    workspace_path: str | None = Field(None, pattern=r"^/", max_length=1024)
+    workspace_path: Folder | None = None
     interval_s: float | None = Field(None, ge=0.05, le=86400)
     image: str | None = Field(None, min_length=1, max_length=1024)
     disk_gb: float | None = Field(None, ge=8, le=100000)
@@ -63,7 +68,7 @@ class Registration(BaseModel):
     onstart: str | None = Field(None, max_length=4096)
     volume_id: int | None = Field(None, gt=0)
     """The volume on which the workspace lies; a warm pool needs one."""
-    volume_path: str | None = Field(None, pattern=r"^/", max_length=1024)
+    volume_path: Folder | None = None
     """Where the volume is mounted; the workspace path where it is not named."""
     standby_gpu_instance_id: int | None = Field(None, gt=0)
     """A rental on the primary's host with the same volume, stopped: the warm pool's standby. It may be destroyed."""
@@ -76,6 +81,8 @@ def parse(body: Mapping[str, Any]) -> Registration:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "body"
+        if first["type"] == "value_error":
+            raise unfit(where, first.get("input"), str(first["ctx"]["error"]), workspace.WANTED) from None
         if first["type"] == "extra_forbidden":
             known = ", ".join(sorted(Registration.model_fields))
             problem = Problem(400, "invalid_parameter", f"{where}: there is no such field", f"known are {known}")
@@ -259,6 +266,7 @@ def _embodied(machine: Machine, shown: Instance, now: datetime) -> Machine:
         since=now,
         evidence=None,
         look_at=None,
+        hold=None,
     )
 
 

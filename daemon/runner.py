@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import assert_never
+from typing import TypeVar, assert_never
 
 import structlog
 
@@ -21,10 +21,25 @@ from machines.journal import Entry, Mark, as_output
 from machines.model import Debt, FailoverId, HostId, Machine, MachineId, Rung, Running
 from machines.policy import Policy
 from machines.ports import Clock, GpuCloud, Shell, SnapshotStore, VolumeStore
-from machines.saga import Abandoned, Run, Step, StepContext, Strategy, Stuck, Succeeded, Undo, Wait, next_move
-from machines.strategies.ladder import strategy_for
+from machines.saga import (
+    Abandoned,
+    Run,
+    Step,
+    StepContext,
+    Strategy,
+    Stuck,
+    Succeeded,
+    Undo,
+    Wait,
+    is_interruptible,
+    next_move,
+)
+from machines.strategies.fencing import may_be_stopped
+from machines.strategies.ladder import is_too_late, strategy_for
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 _UNKNOWN_DELAY_S = 2.0
 _UNDO_DELAY_S = 15.0
@@ -43,6 +58,10 @@ class Outside:
     shell: Shell
     snapshots: SnapshotStore
     volumes: VolumeStore
+
+
+class _Interrupted(Exception):
+    """A cancel came while the step ran."""
 
 
 class AttemptJournal:
@@ -116,6 +135,8 @@ class Runner:
         while True:
             machine = await self._machine(machine_id)
             if machine is None or machine.failover is None:
+                if machine is not None and machine.last_failover is not None:
+                    self._loop.forget_cancel(machine.last_failover)
                 return
             failover = machine.failover.id
             try:
@@ -148,15 +169,16 @@ class Runner:
             code, why = _NOT_PROVIDED[running.rung]
             await self._end(machine.id, running, Lost(code, why))
             return
-        ctx = await self._context(machine, running)
-        move = next_move(strategy, ctx.entries, self._clock.now(), _cancel_why(running))
+        everything = await self._store.transact(lambda tx: tx.timeline(running.id))
+        ctx, too_late = self._context(machine, running, everything), is_too_late(everything)
+        move = next_move(strategy, ctx.entries, self._clock.now(), None if too_late else _cancel_why(running))
         match move:
             case Run(step):
-                await self._step(ctx, step)
+                await self._step(ctx, step, not too_late and is_interruptible(strategy, ctx.entries, step))
             case Undo(step):
                 await self._undo(ctx, step)
             case Wait(until):
-                await self._clock.sleep(max(0.05, (until - self._clock.now()).total_seconds()))
+                await self._pause(ctx, max(0.05, (until - self._clock.now()).total_seconds()))
             case Succeeded():
                 await self._succeeded(machine, running, strategy)
             case Abandoned(code, why):
@@ -174,10 +196,11 @@ class Runner:
         await self._clock.sleep(1.0)
 
     async def _end(self, machine: MachineId, running: Running, outcome: Lost | Parked | Repaired) -> None:
-        await self._loop.apply(machine, AttemptEnded(running.id, running.fence, outcome))
-
-    async def _context(self, machine: Machine, running: Running) -> StepContext:
         everything = await self._store.transact(lambda tx: tx.timeline(running.id))
+        fenced = may_be_stopped([entry for _, entry in everything])
+        await self._loop.apply(machine, AttemptEnded(running.id, running.fence, outcome, fenced))
+
+    def _context(self, machine: Machine, running: Running, everything: Sequence[tuple[int, Entry]]) -> StepContext:
         entries = tuple(entry for attempt, entry in everything if attempt == running.attempt)
         avoid = {_host(entry) for attempt, entry in everything if attempt != running.attempt}
         outside, lease = self.outside, running.id
@@ -198,11 +221,18 @@ class Runner:
             clock=self._clock,
         )
 
-    async def _step(self, ctx: StepContext, step: Step[object]) -> None:
-        """STARTED before, the outcome after: a start without an end counts as a try."""
+    async def _step(self, ctx: StepContext, step: Step[object], is_interruptible: bool) -> None:
+        """STARTED before, the outcome after: a start without an end counts as a try. A cancel ends the run, and leaves
+        the journal as a crash would: the undo of a started step knows what to do."""
         await ctx.journal.append(Entry(step.name, Mark.STARTED, self._clock.now()))
         try:
-            output = await step.run(ctx)
+            if is_interruptible:
+                output = await self._unless_cancelled(ctx.machine.id, ctx.failover_id, step.run(ctx))
+            else:
+                output = await step.run(ctx)
+        except _Interrupted:
+            log.info("step_interrupted", machine=ctx.machine.id, step=step.name, failover=ctx.failover_id)
+            return
         except StepError as error:
             entry = self._entry_of(step.name, error)
         else:
@@ -212,7 +242,31 @@ class Runner:
         await ctx.journal.append(entry)
         log.debug("step", machine=ctx.machine.id, step=step.name, mark=entry.mark.value, why=entry.why)
         if entry.mark is Mark.UNKNOWN:
-            await self._clock.sleep(_UNKNOWN_DELAY_S)
+            await self._pause(ctx, _UNKNOWN_DELAY_S)
+
+    async def _unless_cancelled(self, machine: MachineId, failover: FailoverId, work: Awaitable[T]) -> T:
+        """What the work gives. Raise _Interrupted where a cancel is asked first; the work has ended by then."""
+        working = asyncio.ensure_future(work)
+        cancel = asyncio.ensure_future(self._loop.cancel_asked(machine, failover).wait())
+        try:
+            await asyncio.wait({working, cancel}, return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                raise _Interrupted
+            return working.result()
+        finally:
+            for task in (working, cancel):
+                task.cancel()
+            await asyncio.gather(working, cancel, return_exceptions=True)
+
+    async def _pause(self, ctx: StepContext, seconds: float) -> None:
+        """Wait, unless a cancel comes that was not there before."""
+        if ctx.failover.cancel_asked:
+            await self._clock.sleep(seconds)
+            return
+        try:
+            await self._clock.wait_for(self._loop.cancel_asked(ctx.machine.id, ctx.failover_id).wait(), seconds)
+        except TimeoutError:
+            return
 
     def _entry_of(self, step: str, error: StepError) -> Entry:
         now = self._clock.now()

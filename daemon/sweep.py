@@ -21,7 +21,7 @@ from daemon.patience import Patience
 from daemon.rearm import Rearm, claim_of
 from daemon.runner import Runner
 from machines.errors import NotYet, Refused, StepError, Unknown
-from machines.failover import Due
+from machines.failover import Due, StartAsked, StartFailed
 from machines.lease import FLEET
 from machines.model import (
     Debt,
@@ -144,13 +144,17 @@ class Sweep:
                 raise Refused("invalid_debt", f"debt {debt.id} of kind {debt.kind.value} names nothing to act on")
 
     async def _start_again(self, machine_id: MachineId, instance: InstanceId) -> None:
-        """A living primary that was fenced in vain. One that was replaced meanwhile must never come up again."""
-        machine = await self._store.transact(lambda tx: tx.machine(machine_id))
-        if machine is None or machine.primary != instance:
+        """A primary that was fenced in vain. One that was replaced meanwhile must never come up again."""
+        asked = await self._loop.apply(machine_id, StartAsked(instance))
+        if asked is None or asked.machine.primary != instance:
             return
-        if machine.failover is not None:
+        if asked.machine.failover is not None:
             raise NotYet("a failover of the machine is running", timedelta(seconds=15))
-        await self._cloud.start(instance)
+        try:
+            await self._cloud.start(instance)
+        except (NotYet, Refused) as error:
+            await self._loop.apply(machine_id, StartFailed(instance, error.why, isinstance(error, Refused)))
+            raise
 
     async def _keep_stopped(self, instance: InstanceId) -> None:
         """A fenced host that was silent may return: it is stopped until it reads so, or until it is gone."""

@@ -5,8 +5,11 @@ Undecodable keeps the bytes for the dead-letter topic.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeGuard, TypeVar
 
 import msgspec
 
@@ -85,7 +88,65 @@ def decode_command(value: bytes | None, headers: Headers = ()) -> Command:
         given = header(headers, "ce_id")
         if given:
             command = msgspec.structs.replace(command, command_id=given)
+    return _checked_command(command)
+
+
+def _checked_command(command: Command) -> Command:
+    """Raise Undecodable where a number or an id is larger than every part of the system can hold."""
+    for name in ("machine_id", "gpu_instance_id"):
+        number = getattr(command, name)
+        if number is not None and not 0 <= number < 1 << 62:
+            raise Undecodable("invalid", f"it must be a whole number from 0 to 2^62 - at `$.{name}`")
+    if command.command_id is not None and not _is_an_id(command.command_id):
+        raise Undecodable("invalid", "it must be 1 to 200 printable characters - at `$.command_id`")
     return command
+
+
+@dataclass(frozen=True, slots=True)
+class Remains:
+    """What can be read of a command that cannot be taken: enough to answer it."""
+
+    command_id: str
+    command: str
+    machine_id: int | None
+    field: str | None
+    """Which field is at fault, where that is known."""
+
+
+def remains_of(value: bytes | None, headers: Headers, cause: Undecodable) -> Remains | None:
+    """None where no id can be read: then nobody can be answered. Never raises."""
+    found = _object(value)
+    given = found.get("command_id", header(headers, "ce_id"))
+    command_id = given if _is_an_id(given) else header(headers, "ce_id")
+    if not _is_an_id(command_id):
+        return None
+    command, machine_id = found.get("command"), found.get("machine_id")
+    return Remains(
+        command_id,
+        command if _is_an_id(command) else "",
+        machine_id if type(machine_id) is int and 0 <= machine_id < 1 << 62 else None,
+        _field_named(cause.text),
+    )
+
+
+def _object(value: bytes | None) -> dict[str, Any]:
+    """As much as Python's own parser takes: it knows numbers that ours refuses (1e400)."""
+    try:
+        found = json.loads(value or b"") if len(value or b"") <= MAX_RECORD_BYTES else None
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _is_an_id(text: object) -> TypeGuard[str]:
+    """Something that every store and every log can hold."""
+    return isinstance(text, str) and 0 < len(text) <= 200 and text.isprintable()
+
+
+def _field_named(text: str) -> str | None:
+    """As msgspec names it: "… - at `$.machine_id`", or "… unknown field `foo`"."""
+    found = re.search(r"unknown field `([^`]+)`|at `\$\.([\w.\[\]]+)`", text)
+    return None if found is None else found[1] or found[2]
 
 
 def _decode(decoder: msgspec.json.Decoder[T], value: bytes) -> T:

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import TypeAlias
 
 from machines.evidence import Verdict, judge
+from machines.hold import held_until
 from machines.model import InstanceId, Machine, Mode, Reason, Setting, Source, Word
 from machines.policy import Policy
 from machines.states import State
@@ -134,6 +135,9 @@ def _admit_automatic(
         return Delayed("the pause flag cannot be read, so automatic action is paused", again)
     if facts.pause is not None and facts.pause.until > now:
         return Delayed(f"paused until {facts.pause.until.isoformat()}: {facts.pause.reason}", again)
+    until = held_until(machine, policy)
+    if machine.hold is not None and until is not None and now < until:
+        return Delayed(machine.hold.because, until)
     evidence = machine.evidence
     if evidence is None or now - evidence.at > timedelta(seconds=policy.evidence_max_age_s):
         return Delayed("the evidence is stale; asking again", probe_again)
@@ -149,7 +153,8 @@ def _admit_automatic(
 
 
 def _provider_vouches(machine: Machine) -> bool:
-    """The provider's own word on this machine lifts the observer's blindness for it."""
+    """The provider's own word on this machine lifts the observer's blindness for it. Not the echo of our own stop: no
+    word is taken while the machine is held."""
     evidence = machine.evidence
     dead = (Word.DEAD, Word.GONE, Word.CRASHED)
     return evidence is not None and any(t.source is Source.PROVIDER and t.word in dead for t in evidence.testimonies)

@@ -97,7 +97,7 @@ def judge(evidence: Evidence, policy: Policy) -> Judgement:
     if said is Word.GONE:
         return Judgement(Verdict.DEAD, f"silent, and the provider says gone: {provider.detail}")
     if said is Word.STOPPED:
-        return Judgement(Verdict.UNSURE, "stopped by its owner or for lack of credit, not by a fault")
+        return Judgement(Verdict.UNSURE, "stopped on purpose or for lack of credit, not by a fault")
     if ssh is None or ssh.word is not Word.DEAD:
         return _without_ssh(evidence, provider, policy)
     if said is Word.CRASHED:

@@ -143,6 +143,24 @@ class Running:
     def rung(self) -> Rung:
         return self.ladder[self.position]
 
+    def is_worked_by(self, failover: FailoverId, fence: int) -> bool:
+        """Does an actor with this fence still act for it? One that was outdated changes nothing."""
+        return self.id == failover and self.fence == fence
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Why nothing is concluded from the primary's silence for a while (machines/hold.py)."""
+
+    because: str
+    since: datetime
+    boot_id: str
+    """The agent's boot that was known then: another one is a new life, and ends the hold."""
+    is_stopped: bool = False
+    """Our stop of that boot was proved: beats of it that still arrive are late, and no sign of life."""
+    asked_at: datetime | None = None
+    """Our last start of the primary that may have been accepted."""
+
 
 @dataclass(frozen=True, slots=True)
 class Machine:
@@ -183,6 +201,8 @@ class Machine:
     """Where the workspace lies, if not on the instance's own disk."""
     standby: Standby | None = None
     """None beside a volume means that the provider lets no two instances share it, or that none is armed yet."""
+    hold: Hold | None = None
+    """A failover ended without a hand-over: the primary's silence may be our own doing still."""
 
 
 class Source(Enum):

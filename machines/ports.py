@@ -138,9 +138,15 @@ class Shell(Protocol):
         ...
 
     async def run(
-        self, endpoint: Endpoint, command: str, host_key: str | None = None, timeout_s: float = 60.0
+        self,
+        endpoint: Endpoint,
+        command: str,
+        host_key: str | None = None,
+        timeout_s: float = 60.0,
+        stdin: bytes = b"",
     ) -> ShellResult:
-        """Run to the end. Raise NotYet where nothing answers yet, Refused("ssh_unreachable") where the host key is
+        """Run to the end; the command reads `stdin`, which may be longer than any command line. What it writes comes
+        back as UTF-8, with replacement characters where it is not. Raise NotYet where nothing answers yet, Refused("ssh_unreachable") where the host key is
         another one, and Unknown where the connection broke: the command may still be running."""
         ...
 
@@ -170,7 +176,7 @@ class SnapshotStore(Protocol):
         ...
 
     async def manifest(self, snapshot: Snapshot) -> Mapping[str, str]:
-        """Path in the workspace -> SHA-256 (hex)."""
+        """Path in the workspace -> SHA-256 (hex). Bytes of a path that are no UTF-8 are surrogates (PEP 383)."""
         ...
 
 

@@ -50,6 +50,19 @@ def as_json(found: object) -> str:
 _MOST_SHOWN = 80
 
 
+def unfit(field_name: str, found: object, why: str, wanted: str) -> Problem:
+    """A parameter of the right form that must not be taken all the same; `why` is a clause about it."""
+    detail = f"{field_name}: {as_json(found)} is not allowed: {why}"
+    return Problem(400, "invalid_parameter", detail, f"send {wanted} as {field_name}", {"field": field_name})
+
+
+def unreadable(why: str, field_name: str | None) -> Problem:
+    """A command whose value cannot be taken as it is."""
+    remedy = f"mend {field_name}" if field_name else "send one JSON object"
+    extra = {"field": field_name} if field_name else {}
+    return Problem(400, "invalid_parameter", why, f"{remedy} and send it under a new id", extra)
+
+
 def unknown_machine(machine_id: int) -> Problem:
     return Problem(
         404,

@@ -186,6 +186,12 @@ def is_past_return(strategy: Strategy, entries: Sequence[Entry]) -> bool:
     return any(step.irreversible and step.name in begun for step in strategy.steps)
 
 
+def is_interruptible(strategy: Strategy, entries: Sequence[Entry], step: Step[Any]) -> bool:
+    """May a cancel end the step's run at any moment? It is as if we had crashed in it, which every step bears; only the
+    point of no return is never left half-way by our own will."""
+    return not step.irreversible and step is not strategy.steps[-1] and not is_past_return(strategy, entries)
+
+
 def _read(strategy: Strategy, entries: Sequence[Entry]) -> dict[str, _Progress]:
     progress = {step.name: _Progress() for step in strategy.steps}
     for entry in entries:

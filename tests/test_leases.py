@@ -151,6 +151,43 @@ async def test_at_no_time_do_two_hold_it_however_long_one_is_paused(two: Two) ->
     await two.store.close()
 
 
+class Slow:
+    """A port whose call lasts until it is told to end."""
+
+    def __init__(self) -> None:
+        self.end = asyncio.Event()
+
+    async def call(self) -> str:
+        await self.end.wait()
+        return "its end"
+
+
+async def test_a_call_may_last_longer_than_the_lease_while_that_is_renewed(two: Two) -> None:
+    slow = Slow()
+    assert await two.a.acquire("fo_1", lambda tx: None)
+    calling = asyncio.create_task(two.a.guard(slow, "fo_1").call())
+    await two.pass_time(5 * TIMES.length_s, two.a, two.b)
+    assert two.a.holds("fo_1")
+    assert not two.b.is_free("fo_1")
+    slow.end.set()
+    assert await calling == "its end"
+    assert await two.a.guard(slow, "fo_1").call() == "its end", "the next call finds the lease as well"
+    await two.store.close()
+
+
+async def test_the_call_after_one_that_outlasted_the_lease_is_refused(two: Two) -> None:
+    """What the long call itself brought is refused by the fence, which the replica that took over has raised."""
+    slow = Slow()
+    assert await two.a.acquire("fo_1", lambda tx: None)
+    calling = asyncio.create_task(two.a.guard(slow, "fo_1").call())
+    await two.pass_time(TIMES.length_s, two.b)
+    slow.end.set()
+    assert await calling == "its end"
+    with pytest.raises(Fenced):
+        await two.a.guard(slow, "fo_1").call()
+    await two.store.close()
+
+
 async def test_a_replica_that_ends_cleanly_is_not_waited_for(two: Two) -> None:
     await two.a.tend()
     await two.b.tend()

@@ -7,7 +7,19 @@ from hypothesis import strategies as st
 
 from machines.journal import Entry, Mark
 from machines.model import Rung
-from machines.saga import Abandoned, Run, Step, Strategy, Stuck, Succeeded, Undo, Wait, is_past_return, next_move
+from machines.saga import (
+    Abandoned,
+    Run,
+    Step,
+    Strategy,
+    Stuck,
+    Succeeded,
+    Undo,
+    Wait,
+    is_interruptible,
+    is_past_return,
+    next_move,
+)
 
 T0 = datetime(2026, 11, 23, tzinfo=UTC)
 LATER = T0 + timedelta(seconds=30)
@@ -101,6 +113,20 @@ def test_cancel_is_too_late_once_an_irreversible_step_has_begun():
     entries = journal("a started", "a done", "b started", "b done", "c started")
     assert is_past_return(STRATEGY, entries)
     assert next_move(STRATEGY, entries, T0, cancel_why="an operator cancelled it") == Run(C)
+
+
+def test_a_cancel_may_end_any_run_but_those_from_the_point_of_no_return_on():
+    end = Step("hand_over", nothing, dict)
+    strategy = Strategy(Rung.CPU_STANDBY, (A, B, C, end))
+    assert [is_interruptible(strategy, (), step) for step in strategy.steps] == [True, True, False, False]
+    begun = journal("a started", "a done", "b started", "b done", "c started")
+    assert not any(is_interruptible(strategy, begun, step) for step in strategy.steps)
+
+
+def test_a_run_that_a_cancel_ended_is_unwound_as_a_crash_would_be():
+    entries = journal("a started", "a done", "b started")
+    assert next_move(STRATEGY, entries, T0) == Run(B)
+    assert next_move(STRATEGY, entries, T0, cancel_why="an operator cancelled it") == Undo(B)
 
 
 def test_a_candidates_entries_do_not_speak_for_the_step():

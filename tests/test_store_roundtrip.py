@@ -95,6 +95,7 @@ machines = st.builds(
     price_per_hour=st.none() | numbers,
     volume=st.none() | st.builds(model.VolumeMount, ids, words),
     standby=st.none() | st.builds(model.Standby, ids, ids, st.none() | words),
+    hold=st.none() | st.builds(model.Hold, words, times, words, st.booleans(), st.none() | times),
 )
 
 
@@ -132,6 +133,6 @@ def test_every_field_of_a_machine_is_tried() -> None:
         "id", "name", "state", "version", "fence", "setting", "mode", "priority", "primary", "host", "landlord",
         "is_interruptible", "ssh", "host_key", "workspace_path", "workload", "partition", "interval_s", "boot_id",
         "because", "since", "evidence", "look_at", "failover", "last_failover", "price_per_hour",
-        "volume", "standby",
+        "volume", "standby", "hold",
     }  # fmt: skip
     assert set(default) == tried

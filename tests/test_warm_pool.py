@@ -47,7 +47,7 @@ from machines.policy import Policy
 from machines.readiness import judge_warm_pool
 from machines.saga import Abandoned, Run, Undo, is_past_return, next_move
 from machines.states import State
-from machines.strategies.ladder import strategy_for, strategy_of
+from machines.strategies.ladder import is_too_late, strategy_for, strategy_of
 from machines.strategies.warm_pool import FENCE_BY_DESTROYING, WARM_POOL, WARM_POOL_ALONE
 
 T0 = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -227,6 +227,17 @@ def test_a_cancel_after_the_destroying_fence_is_too_late_and_before_it_unwinds()
     begun = [*before, Entry("fence_primary", Mark.STARTED, T0)]
     assert is_past_return(WARM_POOL_ALONE, begun)
     assert next_move(WARM_POOL_ALONE, begun, T0, "an operator cancelled it") == Run(FENCE_BY_DESTROYING)
+
+
+def test_behind_the_destroying_fence_it_is_too_late_in_every_later_attempt_too():
+    """Seen by reading: cancelled on the next rung, the machine would have had no instance at all."""
+    began = [(1, Entry(step, Mark.STARTED, T0)) for step in ("check_place", "fence_primary")]
+    later = [(2, Entry(step, Mark.STARTED, T0)) for step in ("choose_snapshot", "fence_primary", "rent_candidate")]
+    assert is_too_late([*began, *later])
+    assert not is_too_late([*began[:1], *later])
+    other = [(1, Entry(step, Mark.STARTED, T0)) for step in ("check_standby", "fence_primary", "start_standby")]
+    assert not is_too_late([*other, *later])
+    assert not is_too_late([])
 
 
 @pytest.mark.parametrize("reached", range(1, len(WARM_POOL.steps)))

@@ -19,6 +19,14 @@ from adapters.sim.weather import DeadBoot
 from adapters.sim.world import World
 from machines.ports import Clock
 
+
+class _Ascii(JSONResponse):
+    """JSON whose file names may be any bytes: what is no UTF-8 travels as an escaped surrogate, as Python reads it."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
+
+
 Act = Callable[[Form, dict[str, str], datetime], Any]
 
 
@@ -71,7 +79,7 @@ class Control:
             except ControlError as error:
                 return JSONResponse(error.body, error.status)
             await self._settle()
-            return JSONResponse(body)
+            return _Ascii(body)
 
         return endpoint
 

@@ -140,7 +140,7 @@ class Embodiment:
         except OSError as error:
             keeper.restored(snapshot_id, instance_id, f"the copy failed: {error}")
             return
-        keeper.restored(snapshot_id, instance_id, f"differs from the manifest: {wrong[0]}" if wrong else None)
+        keeper.restored(snapshot_id, instance_id, f"differs from the manifest: {wrong[0]!r}" if wrong else None)
 
     def _copy(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

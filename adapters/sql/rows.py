@@ -20,6 +20,7 @@ from machines.model import (
     DebtKind,
     Endpoint,
     Evidence,
+    Hold,
     Machine,
     Mode,
     Reason,
@@ -81,6 +82,7 @@ def machine_values(machine: Machine) -> Values:
         "price_per_hour": machine.price_per_hour,
         "volume": plain(machine.volume),
         "standby": plain(machine.standby),
+        "hold": plain(machine.hold),
     }
 
 
@@ -115,6 +117,7 @@ def machine_from(row: Row[Any]) -> Machine:
         price_per_hour=row.price_per_hour,
         volume=_nested(row.volume, VolumeMount),
         standby=_nested(row.standby, Standby),
+        hold=_nested(row.hold, Hold),
     )
 
 

@@ -97,6 +97,7 @@ class Machines(Row, table=True):
     price_per_hour: float | None = Field(sa_column=Column(Double))
     volume: dict[str, Any] | None = Field(sa_column=Column(nested()))
     standby: dict[str, Any] | None = Field(sa_column=Column(nested()))
+    hold: dict[str, Any] | None = Field(sa_column=Column(nested()))
 
 
 class Failovers(Row, table=True):

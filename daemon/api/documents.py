@@ -151,6 +151,8 @@ class FailoverSummary(Document):
     ended_at: str | None
     success: bool | None
     error: str | None
+    cancel_asked: bool
+    """By a person, or by the old instance, which speaks again: it unwinds, unless it is past its point of no return."""
 
 
 class FailoverTimeline(FailoverSummary):

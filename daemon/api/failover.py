@@ -24,6 +24,7 @@ from daemon.api.parameters import (
 )
 from daemon.api.services import Services, Wired
 from daemon.api.waiting import Preference, Preferred, answered, submit
+from daemon.registry import Folder
 from events.schema import Command
 from machines.problems import Problem
 
@@ -40,7 +41,7 @@ class ExecuteBody(StrictBody):
     gpu_instance_id: Annotated[int, Field(ge=0, le=MOST)]
     ssh_host: Host
     ssh_port: Annotated[int, Field(ge=1, le=65535)]
-    workspace_path: Annotated[str, Field(pattern=r"^/[^\x00]*$", max_length=1024)] = "/workspace"
+    workspace_path: Folder = "/workspace"
     force_strategy: Forced | None = None
     reason: Annotated[str, Field(min_length=1, max_length=500)] | None = None
     """Ours: why, for those who read the record."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from machines.admission import Pause
 from machines.evidence import Verdict, judge
+from machines.hold import held_until
 from machines.model import Evidence, Machine, Mode, Setting
 from machines.policy import Policy
 from machines.readiness import Readiness
@@ -101,7 +102,7 @@ def explanation(
         "verdict": judgement.verdict.value if judgement else None,
         "verdict_because": judgement.because if judgement else None,
         "look_at": iso(machine.look_at),
-        "next": _awaited(machine, pause, now),
+        "next": _awaited(machine, pause, now, policy),
         "would_change_it": [
             {"trigger": row.trigger.value, "to": row.target.value, "because": row.because}
             for row in EDGES
@@ -114,12 +115,15 @@ def explanation(
     }
 
 
-def _awaited(machine: Machine, pause: Pause | None, now: datetime) -> str:
+def _awaited(machine: Machine, pause: Pause | None, now: datetime, policy: Policy) -> str:
     """What happens next by itself, in one sentence."""
     if machine.failover is not None:
         return f"failover {machine.failover.id} is at {machine.failover.rung.value}; its end decides"
     if machine.state is State.FAILED:
         return "nothing by itself, unless it speaks again: an operator must act"
+    until = held_until(machine, policy)
+    if machine.state is State.DETECTING and machine.hold is not None and until is not None and now < until:
+        return f"{machine.hold.because}; nothing is concluded from its silence until {until.isoformat()}"
     if machine.mode is not Mode.ON:
         return f"nothing but telling: automatic failover is {machine.mode.value} for this machine"
     if machine.setting is Setting.DISABLED:

@@ -244,6 +244,8 @@ class _Race:
             self._last_refusal = (
                 f"no offer for {query.num_gpus} x {query.gpu_name or 'any GPU'} up to {query.max_price:.2f} $/h"
             )
+        if self._wish.host is None:
+            offers = _one_a_host(offers)
         # Machines that fail over together must not all run after the same cheapest offer.
         turn = int(self._ctx.machine.id) % len(offers) if offers else 0
         near = offers[: max(8, 2 * turn)]
@@ -304,6 +306,14 @@ class _Race:
             claim.claimed_at,
             f"candidate {candidate.number} is out: {why}",
         )
+
+
+def _one_a_host(offers: Sequence[Offer]) -> tuple[Offer, ...]:
+    """The first of each host: a search shows every free GPU of it, and one death would end all racers there."""
+    first: dict[HostId, Offer] = {}
+    for offer in offers:
+        first.setdefault(offer.host, offer)
+    return tuple(first.values())
 
 
 def _dead_boot(row: Instance, age: timedelta, boot_timeout_s: float) -> str | None:

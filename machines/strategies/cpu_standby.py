@@ -8,7 +8,6 @@ enough.
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -18,6 +17,7 @@ from machines.ports import RestoreReport
 from machines.saga import Step, StepContext, Strategy
 from machines.strategies import candidates, serving
 from machines.strategies.candidates import Winner
+from machines.strategies.digests import digests
 from machines.strategies.fencing import FENCE_PRIMARY
 
 
@@ -65,25 +65,20 @@ async def restore(ctx: StepContext) -> RestoreReport:
 
 
 async def verify(ctx: StepContext) -> Verified:
-    """Hash what arrived and hold it against the manifest, which was written last of all."""
+    """Hash the files that the manifest names, which was written last of all, and hold them against it."""
     winner = ctx.output(RENT_CANDIDATE)
     wanted = await ctx.snapshots.manifest(ctx.output(CHOOSE_SNAPSHOT).snapshot)
-    place = shlex.quote(ctx.machine.workspace_path)
-    command = f"cd {place} && find . -type f -exec sha256sum {{}} +"
-    result = await ctx.shell.run(winner.ssh, command, winner.host_key, timeout_s=600.0)
-    if result.exit_status != 0:
-        raise Refused("verify_failed", f"hashing failed with status {result.exit_status}: {result.stderr[:200]}")
-    found = _hashes(result.stdout)
-    wrong = sorted(path for path, digest in wanted.items() if found.get(path) != digest)
-    if wrong:
-        raise Refused("verify_failed", f"{len(wrong)} of {len(wanted)} files differ, the first is {wrong[0]}")
+    found = await digests(ctx, winner, sorted(wanted))
+    missing = [path for path, digest in found.items() if digest is None]
+    differing = [path for path, digest in found.items() if digest is not None and digest != wanted[path]]
+    if missing or differing:
+        faults = [f"{len(paths)} {what}, the first is {paths[0]!r}" for what, paths in _named(missing, differing)]
+        raise Refused("verify_failed", f"of {len(wanted)} files " + "; ".join(faults))
     return Verified(len(wanted))
 
 
-def _hashes(text: str) -> dict[str, str]:
-    """`sha256sum`'s lines as path -> digest, the paths without their leading ./"""
-    pairs = (line.split(maxsplit=1) for line in text.splitlines() if line.strip())
-    return {pair[1].strip().removeprefix("./"): pair[0] for pair in pairs if len(pair) == 2}
+def _named(missing: list[str], differing: list[str]) -> list[tuple[str, list[str]]]:
+    return [(what, paths) for what, paths in (("are missing", missing), ("differ", differing)) if paths]
 
 
 def _data_age_s(ctx: StepContext) -> float:

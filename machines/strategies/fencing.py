@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
 
 from machines.errors import NotYet, Refused
-from machines.journal import Mark
+from machines.journal import Entry, Mark
 from machines.model import Debt, DebtKind, FenceGrade, FenceProof, Instance, InstanceId, Status
 from machines.saga import Step, StepContext
 from machines.strategies.repair_primary import primary_of
@@ -104,6 +105,11 @@ def _proof_text(shown: Instance, grade: FenceGrade) -> str:
 def _stop_debt(ctx: StepContext, primary: InstanceId) -> Debt:
     because = "fenced while its host was silent: it must still be stopped when the host returns"
     return Debt(DebtKind.STOP_INSTANCE, ctx.machine.id, ctx.failover_id, primary, None, None, because)
+
+
+def may_be_stopped(entries: Iterable[Entry]) -> bool:
+    """Begun, not done: our stop may have been accepted although its answer was lost."""
+    return any(entry.step == FENCE_PRIMARY.name and entry.mark is Mark.STARTED for entry in entries)
 
 
 FENCE_PRIMARY = Step("fence_primary", fence_primary, FenceProof, waits=360, tries=20, late="fence_failed")

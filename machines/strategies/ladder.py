@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
 from typing import assert_never
 
+from machines.journal import Entry
 from machines.model import Machine, Rung, Setting
-from machines.saga import Strategy
+from machines.saga import Strategy, is_past_return
 from machines.states import State, Trigger
 from machines.strategies.cpu_standby import CPU_STANDBY
 from machines.strategies.repair_primary import REPAIR_PRIMARY
@@ -42,6 +44,21 @@ def strategy_of(rung: Rung, begun: Collection[str]) -> Strategy | None:
     """The form of the rung that an attempt with these steps takes, as far as its journal tells."""
     forms = [strategy for strategy in STRATEGIES if strategy.rung is rung]
     return next((form for form in forms if set(begun) <= {step.name for step in form.steps}), None)
+
+
+def is_too_late(timeline: Iterable[tuple[int, Entry]]) -> bool:
+    """Has an irreversible step begun in any attempt of the failover? Then a cancel would leave the machine with nothing,
+    also in a later attempt of the ladder."""
+    attempts: defaultdict[int, list[Entry]] = defaultdict(list)
+    for number, entry in timeline:
+        attempts[number].append(entry)
+    return any(_is_past_return(entries) for entries in attempts.values())
+
+
+def _is_past_return(entries: Sequence[Entry]) -> bool:
+    begun = {entry.step for entry in entries}
+    forms = [form for form in STRATEGIES if begun <= {step.name for step in form.steps}]
+    return any(is_past_return(form, entries) for form in forms if form.steps[0].name in begun)
 
 
 def ladder(setting: Setting, repair_first: bool = False) -> tuple[Rung, ...]:

@@ -30,6 +30,7 @@ _NEXT_LISTING = timedelta(seconds=0.05)
 _SSH_AGAIN = timedelta(seconds=0.25)
 _BOOT = timedelta(seconds=240)
 _RELEASE_AGAIN = timedelta(seconds=4)
+_TOLD = (Mark.UNDO_WAITING, Mark.UNDO_FAILED)
 MARKER = ".failoverd-machine"
 """A file on the volume that names its machine, written when a standby is armed beside a living primary."""
 
@@ -120,8 +121,14 @@ async def start_standby(ctx: StepContext) -> Started:
 
 
 async def stop_standby(ctx: StepContext) -> None:
-    """It was ours before and stays ours: stopped, and read back as stopped or gone."""
+    """It was ours before and stays ours: stopped, and read back as stopped or gone.
+
+    Stopped before it is looked at: a start of ours may still be on its way, and reads as stopped until it arrives.
+    """
     standby = _standby_of(ctx).instance
+    if not any(entry.step == START_STANDBY.name and entry.mark in _TOLD for entry in ctx.entries):
+        await ctx.cloud.stop(standby)
+        raise NotYet("the standby was told to stop", _LOOK_AGAIN)
     shown = await ctx.cloud.show(standby)
     if shown is None or (not shown.wants_running and shown.status in (Status.EXITED, Status.OFFLINE)):
         return

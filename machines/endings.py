@@ -1,0 +1,187 @@
+"""How an attempt ends, and with it perhaps its failover: what the machine is then, and what is owed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import assert_never
+
+from machines.hold import CANCELLED, RESTARTING
+from machines.model import Debt, DebtKind, FenceGrade, FenceProof, Hold, InstanceId, Machine, Replacement, Rung, Running
+from machines.policy import Policy
+from machines.progress import enter, follow
+from machines.restart import watched
+from machines.signals import (
+    AttemptEnded,
+    BeginAttempt,
+    Decision,
+    EndFailover,
+    Lost,
+    Notify,
+    Parked,
+    Repaired,
+    Won,
+)
+from machines.states import State, Trigger
+
+WORTH_REPEATING = frozenset({"restore_failed", "verify_failed", "ssh_unreachable"})
+"""The candidate was at fault, not the strategy: the same rung begins again on other hosts."""
+MAX_REPEATS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """What every ending is judged by, beside the machine."""
+
+    now: datetime
+    policy: Policy
+    may_be_stopped: bool
+
+
+def on_attempt_ended(machine: Machine, signal: AttemptEnded, now: datetime, policy: Policy) -> Decision:
+    """An actor that is not, or no longer, the failover's changes nothing."""
+    running = machine.failover
+    if running is None or not running.is_worked_by(signal.failover, signal.fence):
+        return Decision(machine)
+    scene = _Scene(now, policy, signal.may_be_stopped)
+    match signal.outcome:
+        case Won(new):
+            return _won(machine, running, new, now)
+        case Repaired():
+            return _repaired(machine, running, scene)
+        case Lost() as lost:
+            return _lost(machine, running, lost, scene)
+        case Parked(code, why):
+            return _parked(machine, running, code, why, scene)
+        case _:
+            assert_never(signal.outcome)
+
+
+def _won(machine: Machine, running: Running, new: Replacement, now: datetime) -> Decision:
+    because = f"instance {new.instance} took over from {machine.primary} by {running.rung.value}"
+    recovered = follow(machine, Trigger.ATTEMPT_SUCCEEDED, now, because)
+    moved = replace(
+        recovered,
+        primary=new.instance,
+        host=new.host,
+        landlord=new.landlord,
+        ssh=new.ssh,
+        host_key=new.host_key,
+        boot_id=new.boot_id,
+        is_interruptible=new.is_interruptible,
+        price_per_hour=new.price_per_hour,
+        evidence=None,
+        look_at=None,
+        failover=None,
+        last_failover=running.id,
+        volume=machine.volume if new.has_volume else None,
+        standby=None,
+    )
+    debts = _debts_of_the_old(machine, running, new)
+    ended = EndFailover(running, True, None, None, new, debts)
+    return Decision(moved, (ended, Notify(f"machine-{machine.id}", because, resolves=True)))
+
+
+def _debts_of_the_old(machine: Machine, running: Running, new: Replacement) -> tuple[Debt, ...]:
+    """What the machine leaves behind is given up, and what it needs for the next time is owed."""
+    debts: list[Debt] = []
+    if machine.primary is not None:
+        debts.append(_debt(machine, running, DebtKind.DESTROY_INSTANCE, machine.primary, "replaced"))
+    standby = machine.standby.instance if machine.standby else None
+    if standby is not None and standby != new.instance:
+        debts.append(_debt(machine, running, DebtKind.DESTROY_INSTANCE, standby, "its primary was replaced elsewhere"))
+    if machine.volume is not None and not new.has_volume:
+        volume = _debt(machine, running, DebtKind.DELETE_VOLUME, None, "its machine was moved to another host")
+        debts.append(replace(volume, volume=machine.volume.id))
+    if machine.volume is not None and new.has_volume:
+        debts.append(_debt(machine, running, DebtKind.REARM, None, "its standby became the machine"))
+    return tuple(debts)
+
+
+def _debt(machine: Machine, running: Running, kind: DebtKind, instance: InstanceId | None, because: str) -> Debt:
+    return Debt(kind, machine.id, running.id, instance, None, None, f"{because} by failover {running.id}")
+
+
+def _repaired(machine: Machine, running: Running, scene: _Scene) -> Decision:
+    back = follow(machine, Trigger.HEARTBEAT_RESUMED, scene.now, "rebooted once; the primary speaks again")
+    return _close(back, running, Lost("primary_repaired", back.because), success=True)
+
+
+def _lost(machine: Machine, running: Running, lost: Lost, scene: _Scene) -> Decision:
+    cancelled = lost.code == "cancelled"
+    is_repeatable = running.rung is Rung.CPU_STANDBY and lost.code in WORTH_REPEATING
+    if is_repeatable and running.repeats < MAX_REPEATS:
+        again = replace(running, attempt=running.attempt + 1, repeats=running.repeats + 1)
+        return Decision(replace(machine, failover=again), (BeginAttempt(again),))
+    if running.position + 1 < len(running.ladder) and not cancelled:
+        onward = replace(running, position=running.position + 1, attempt=running.attempt + 1, repeats=0)
+        return Decision(enter(replace(machine, failover=onward), onward, scene.now), (BeginAttempt(onward),))
+    return _close_without_hand_over(_left(machine, running, lost, scene), running, lost, scene)
+
+
+def _left(machine: Machine, running: Running, lost: Lost, scene: _Scene) -> Machine:
+    """The machine as a failover leaves it that replaced nothing."""
+    cancelled = lost.code == "cancelled"
+    is_alive = running.primary_was_alive or (running.primary_spoke and cancelled)
+    if is_alive and running.proof is None:
+        serves = "" if scene.may_be_stopped else "; the primary serves on"
+        return follow(machine, Trigger.PRIMARY_KEPT, scene.now, f"{lost.why}{serves}")
+    if not cancelled:
+        return follow(machine, Trigger.ATTEMPTS_EXHAUSTED, scene.now, f"{lost.code}: {lost.why}")
+    if machine.state is State.DETECTING:  # Its repair was cancelled.
+        return replace(machine, because=lost.why)
+    return follow(machine, Trigger.ATTEMPT_CANCELLED, scene.now, lost.why)
+
+
+def _close_without_hand_over(machine: Machine, running: Running, lost: Lost, scene: _Scene) -> Decision:
+    """A primary that we may have stopped is started again, and not judged until it had the time to come up."""
+    debts: tuple[Debt, ...] = ()
+    if machine.primary is not None and _is_started_again(running, lost, scene):
+        debts = (_debt(machine, running, DebtKind.START_INSTANCE, machine.primary, "perhaps fenced, and not replaced"),)
+    hold = _hold(machine, running, lost, bool(debts), scene.now)
+    if hold is not None:
+        machine = watched(replace(machine, hold=hold, because=f"{machine.because}; {hold.because}"), scene.policy)
+    return _close(machine, running, lost, success=False, debts=debts)
+
+
+def _is_started_again(running: Running, lost: Lost, scene: _Scene) -> bool:
+    """A cancellation lifts the fence, and so does exhaustion with a primary that was alive (architecture, 4.6).
+
+    Without a proof too: our stop may have been accepted before its effect was seen. A start of what runs is nothing.
+    """
+    is_lifted = running.primary_was_alive or running.primary_spoke or lost.code == "cancelled"
+    return is_lifted and scene.may_be_stopped and not _is_graded(running.proof, FenceGrade.DESTROYED)
+
+
+def _hold(machine: Machine, running: Running, lost: Lost, is_started_again: bool, now: datetime) -> Hold | None:
+    """Nor does a suspect whose failover an operator cancelled get another one in the next moment."""
+    if is_started_again:
+        return Hold(RESTARTING, now, machine.boot_id, is_stopped=_is_graded(running.proof, FenceGrade.STOPPED))
+    if lost.code == "cancelled" and machine.state is State.DETECTING:
+        return Hold(CANCELLED, now, "")
+    return None
+
+
+def _is_graded(proof: FenceProof | None, grade: FenceGrade) -> bool:
+    return proof is not None and proof.grade is grade
+
+
+def _close(machine: Machine, running: Running, lost: Lost, success: bool, debts: tuple[Debt, ...] = ()) -> Decision:
+    """End the failover, in whatever state it leaves the machine."""
+    closed = replace(machine, failover=None, last_failover=running.id, evidence=None)
+    if machine.state is not State.DETECTING:
+        closed = replace(closed, look_at=None)
+    ended = EndFailover(running, success, None if success else lost.code, lost.why, None, debts)
+    text = f"{machine.name}: {machine.because}"
+    return Decision(closed, (ended, Notify(f"machine-{machine.id}", text, resolves=machine.state is State.HEALTHY)))
+
+
+def _parked(machine: Machine, running: Running, code: str, why: str, scene: _Scene) -> Decision:
+    text = f"parked: {code}: {why}"
+    if machine.state is State.DETECTING:
+        # A repair leaves nothing behind, so it is only lost, never parked.
+        return _lost(machine, running, Lost(code, why), scene)
+    parked = follow(machine, Trigger.ATTEMPT_PARKED, scene.now, text)
+    closed = replace(parked, failover=None, last_failover=running.id, look_at=None)
+    ended = EndFailover(running, False, code, why, None)
+    return Decision(closed, (ended, Notify(f"machine-{machine.id}", f"{machine.name}: {text}")))
