@@ -15,6 +15,7 @@ import structlog
 
 from adapters.sql.executor import Store
 from adapters.sql.tx import Tx
+from daemon.changes import debt_alert, pay_debt
 from daemon.leases import Leases
 from daemon.loop import Loop
 from daemon.rearm import Rearm, claim_of
@@ -120,7 +121,7 @@ class Sweep:
             await self._postpone(debt, timedelta(seconds=_DEBT_ERROR_DELAY_S), str(error))
         else:
             paid_at = self._clock.now()
-            await self._store.transact(lambda tx: _paid(tx, debt, paid_at))
+            await self._store.transact(lambda tx: pay_debt(tx, debt.id, paid_at))
             log.info("debt_paid", kind=debt.kind.value, instance=debt.instance, label=debt.label, machine=debt.machine)
 
     async def _settle(self, debt: Debt) -> None:
@@ -166,9 +167,9 @@ class Sweep:
         )
 
         def work(tx: Tx) -> None:
-            tx.postpone_debt(debt.id, due_at, why)
-            if debt.tries + 1 >= _ALERT_AFTER_TRIES:
-                tx.raise_alert(f"debt-{debt.id}", text, self._clock.now())
+            # One that was dropped meanwhile needs nobody's attention any more.
+            if tx.postpone_debt(debt.id, due_at, why) and debt.tries + 1 >= _ALERT_AFTER_TRIES:
+                tx.raise_alert(debt_alert(debt.id), text, self._clock.now())
 
         await self._store.transact(work)
 
@@ -231,11 +232,6 @@ class Sweep:
         ]
         await self._store.transact(lambda tx: tx.add_debts(debts))
         log.warning("orphans_found", instances=[row.id for row in rows])
-
-
-def _paid(tx: Tx, debt: Debt, at: datetime) -> None:
-    tx.pay_debt(debt.id, at)
-    tx.resolve_alert(f"debt-{debt.id}", at)
 
 
 def _machine_of(label: str) -> MachineId:
