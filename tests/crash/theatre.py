@@ -4,6 +4,7 @@ looked at from both sides, the store's and the provider's."""
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
@@ -167,11 +168,20 @@ async def _one_machine(stage: Stage) -> tuple[Cast, ...]:
         now = await look(stage.daemon.store, stage.clock)
         machine = now.machines.get(cast[0].id)
         heard = ingest.heard(cast[0].instance) is not None
-        snapshots = [row for row in (await stage.truth())["snapshots"] if row["verified"]]
-        is_settled = not now.debts and snapshots and heard
+        is_settled = not now.debts and heard and await _is_kept(stage, cast[0])
         if is_settled and machine and machine.state is State.HEALTHY and ingest.is_blind(machine) is None:
             return cast
         await asyncio.sleep(LOOK_EVERY_REAL_S)
+
+
+async def _is_kept(stage: Stage, one: Cast) -> bool:
+    """Is all its work in the newest verified snapshot? One may have been taken while the work was being written."""
+    verified = [row for row in (await stage.truth())["snapshots"] if row["verified"]]
+    if not verified:
+        return False
+    newest = max(verified, key=lambda row: str(row["taken_at"]))
+    manifest = (await stage.http.get(f"/sim/snapshots/{newest['id']}/manifest")).raise_for_status().json()
+    return {name: hashlib.sha256(work).hexdigest() for name, work in stage.expected_work(one).items()} == manifest
 
 
 async def _end(stage: Stage, one: Cast, how: str) -> None:
