@@ -48,6 +48,8 @@ class Tripwire:
         self.tripped = asyncio.Event()
         self.is_armed = is_armed
         """Only what comes after the machine's death is a boundary of its failover."""
+        self._never = asyncio.Event()
+        """Held here, so that nobody who waits for it is collected meanwhile."""
         self._calls: set[asyncio.Task[httpx.Response]] = set()
 
     @property
@@ -76,7 +78,7 @@ class Tripwire:
             if point == self.target and not self.is_dead:
                 self.tripped.set()
         if self.is_dead:
-            await asyncio.Event().wait()
+            await self._never.wait()
 
     # -- the store
 
