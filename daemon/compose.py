@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 
 import httpx
@@ -46,6 +46,7 @@ from machines.detector import Detector, LogTimeLimits
 from machines.errors import LogUnavailable, StepError
 from machines.lease import FLEET, LeaseTimes
 from machines.model import Endpoint, MachineId
+from machines.policy import Policy
 from machines.ports import EventLog
 from machines.problems import Problem
 
@@ -215,7 +216,7 @@ async def _compose(
     key_file = settings.ssh.key_file or settings.state_dir / "ssh_key"
     shell = AsyncsshShell(load_or_create_key(key_file), clock)
 
-    policy = settings.policy.policy()
+    policy = _policy(settings, clock)
     event_log = _event_log(settings, clock)
     vast = vast or vast_client(settings.vast.api_key.get_secret_value(), settings.vast.url)
     keeper = _keeper_client(settings, vast)
@@ -305,6 +306,13 @@ async def _compose(
         public_key=shell.public_key,
         deployment=deployment,
     )
+
+
+def _policy(settings: Settings, clock: SystemClock) -> Policy:
+    """No source answers faster at a higher speed: evidence is never called stale within five real seconds, or a busy
+    machine would ask for ever."""
+    policy = settings.policy.policy()
+    return replace(policy, evidence_max_age_s=max(policy.evidence_max_age_s, clock.real(5.0)))
 
 
 def _tick_every_s(clock: SystemClock) -> float:
