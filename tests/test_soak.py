@@ -11,8 +11,8 @@ from benchmarks.soak import MORE_ENTRIES, MOST_KIB_PER_FAILOVER, grown, soak
 async def test_every_kind_of_death_comes_to_a_good_end_and_the_daemon_does_not_grow() -> None:
     result = await soak(failovers=14, seed=3, speed=80.0)
     assert result.problems == ()
-    assert sum(result.deaths.values()) == 14
-    assert sum(result.failovers.values()) >= 10, "a GPU that comes back at once needs none"
+    assert sum(result.failovers.values()) >= 14
+    assert len(result.deaths) == 7, "every kind"
     assert {"warm_pool", "cpu_standby", "repaired"} <= set(result.failovers)
 
 
