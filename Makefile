@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint lock kafka vast-cli crash-matrix clean
+.PHONY: demo test lint lock kafka vast-cli crash-matrix soak clean
 
 # The runtime alone: enough for `make demo`.
 .venv/.runtime: requirements.lock pyproject.toml
@@ -41,9 +41,13 @@ kafka: .venv/.dev
 vast-cli: .venv/.dev
 	$(BIN)/python -m tests.vast_cli.check
 
-# Kills the daemon at every boundary of every strategy, restarts it, and compares the ends.
+# Kills the daemon at every boundary of every strategy, restarts it, and compares the ends, on both stores.
 crash-matrix: .venv/.dev
 	$(BIN)/python -m tests.crash.matrix $(MATRIX)
+
+# A hundred failovers on one daemon: does each come to its end, and does the process grow?
+soak: .venv/.dev
+	$(BIN)/python -m benchmarks.soak $(SOAK)
 
 # Rewrites the hash-pinned locks from pyproject.toml; the locks name no index.
 lock: .venv/.lock-tool

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from events.topics import Message, TopicProblem, TopicSpec
@@ -14,6 +14,8 @@ from machines.ports import Clock, Partition
 OnChange = Callable[[frozenset[Partition]], None]
 
 APPEND_TIME = 1
+_KEEP = timedelta(hours=1)
+"""Readers go back twice the longest grace period, 20 minutes, and otherwise stand at the end."""
 
 
 class EmbeddedRecord(NamedTuple):
@@ -32,12 +34,14 @@ class EmbeddedRecord(NamedTuple):
 class EmbeddedLog:
     """Topics of partitions in memory; what the process forgets at its end is found again by the sweep.
 
-    Each partition keeps `retention` records and up to a quarter more. Compaction is not imitated.
+    Each partition keeps the records of the last `keep`, at most `retention` of them, and in both up to a quarter more.
+    Compaction is not imitated.
     """
 
-    def __init__(self, clock: Clock, retention: int = 100_000) -> None:
+    def __init__(self, clock: Clock, retention: int = 100_000, keep: timedelta = _KEEP) -> None:
         self._clock = clock
         self._retention = retention
+        self._keep_ms = int(keep.total_seconds() * 1000)
         self._topics: dict[str, list[_Stretch]] = {}
         self._groups: dict[tuple[str, str], _Group] = {}
         self._running = False
@@ -58,7 +62,7 @@ class EmbeddedLog:
         for spec in specs:
             stretches = self._topics.setdefault(spec.name, [])
             for number in range(len(stretches), spec.partitions):
-                stretches.append(_Stretch(Partition(spec.name, number), self._retention))
+                stretches.append(_Stretch(Partition(spec.name, number), self._retention, self._keep_ms))
             for group in self._groups.values():
                 if group.topic == spec.name:
                     group.share_out()
@@ -227,9 +231,10 @@ class EmbeddedConsumer:
 class _Stretch:
     """The records of one partition that are still kept."""
 
-    def __init__(self, partition: Partition, retention: int) -> None:
+    def __init__(self, partition: Partition, retention: int, keep_ms: int) -> None:
         self.partition = partition
         self._retention = retention
+        self._keep_ms = keep_ms
         self._records: list[EmbeddedRecord] = []
         self.begin = 0
 
@@ -253,8 +258,14 @@ class _Stretch:
         # Cut in pieces: to cut one record at a time would move the whole list each time.
         surplus = len(self._records) - self._retention
         if surplus > self._retention // 4:
-            del self._records[:surplus]
-            self.begin += surplus
+            self._cut(surplus)
+        elif timestamp - self._records[0].timestamp > self._keep_ms * 5 // 4:
+            oldest = timestamp - self._keep_ms
+            self._cut(next(place for place, record in enumerate(self._records) if record.timestamp >= oldest))
+
+    def _cut(self, count: int) -> None:
+        del self._records[:count]
+        self.begin += count
 
     def read(self, offset: int, limit: int) -> list[EmbeddedRecord]:
         """From the offset on, or from the oldest record that is left."""

@@ -29,6 +29,17 @@ from machines.failover import (
 from machines.model import DebtKind, FailoverId, Machine, Rung
 
 
+def debt_alert(number: int) -> str:
+    """The key of the alert that a debt stays open; it is resolved where the debt is closed."""
+    return f"debt-{number}"
+
+
+def pay_debt(tx: Tx, number: int, now: datetime) -> None:
+    """In the transaction of what paid it, where that is one."""
+    tx.pay_debt(number, now)
+    tx.resolve_alert(debt_alert(number), now)
+
+
 class Recorder:
     """The only writer of machines that already exist."""
 
@@ -93,7 +104,8 @@ class Recorder:
         tx.end_failover(running.id, effect.success, won, effect.code, effect.why, effect.new, now)
         tx.drop_lease(running.id)
         if effect.new is None:
-            tx.drop_debts(running.id, (DebtKind.STOP_INSTANCE,), now)
+            for number in tx.drop_debts(running.id, (DebtKind.STOP_INSTANCE,), now):
+                tx.resolve_alert(debt_alert(number), now)
         tx.add_debts([replace(debt, due_at=now) for debt in effect.debts])
         event = failover_changed(
             machine,

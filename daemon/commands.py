@@ -191,7 +191,6 @@ class Commands:
         while True:
             record = await self._store.transact(lambda tx: tx.failover(failover))
             if record is None or record.ended_at is not None:
-                self._loop.forget_ended(failover)
                 return record
             left = self._clock.real(1.0) if deadline is None else deadline - self._clock.monotonic()
             if left <= 0:

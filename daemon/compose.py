@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 
 import httpx
@@ -47,6 +47,7 @@ from machines.detector import Detector, LogTimeLimits
 from machines.errors import StepError
 from machines.lease import FLEET, LeaseTimes
 from machines.model import Endpoint, MachineId
+from machines.policy import Policy
 from machines.ports import EventLog
 from machines.problems import Problem
 
@@ -203,7 +204,7 @@ async def _compose(
     token = _token(settings, random)
     shell = _shell(settings, clock)
 
-    policy = settings.policy.policy()
+    policy = _policy(settings, clock)
     event_log = _event_log(settings, clock)
     vast = vast or vast_client(settings.vast.api_key.get_secret_value(), settings.vast.url)
     keeper = _keeper_client(settings, vast)
@@ -300,6 +301,13 @@ async def _compose(
         public_key=shell.public_key,
         deployment=deployment,
     )
+
+
+def _policy(settings: Settings, clock: SystemClock) -> Policy:
+    """No source answers faster at a higher speed: evidence is never called stale within five real seconds, or a busy
+    machine would ask for ever."""
+    policy = settings.policy.policy()
+    return replace(policy, evidence_max_age_s=max(policy.evidence_max_age_s, clock.real(5.0)))
 
 
 def _tick_every_s(clock: SystemClock) -> float:

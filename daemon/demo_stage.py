@@ -85,34 +85,35 @@ class Stage:
         await self._call("POST", f"/sim/instances/{instance}/crash", {"reboot_helps": False})
 
     async def load(self, count: int) -> tuple[Cast, ...]:
-        """Machines 1 to `count`, each on a host of its own, beating, with work on its disk and a snapshot of it."""
-        cast_list = []
-        for number in range(1, count + 1):
-            body = {
-                "count": 1,
-                "first": number,
-                "gpu_name": GPUS[number % len(GPUS)],
-                "label": name_of(number),
-                "env": {"FAILOVERD_MACHINE_ID": "{n}"},
-                "onstart": f"failoverd agent --machine-id {{n}} --interval {INTERVAL_S:g} --url {self.api_url} --detach",
-                "volume_gb": VOLUME_GB,
-                "mount_path": "/workspace",
-                "standby": self.shares_volumes,
-            }
-            row, *others = (await self._call("POST", "/sim/instances", body))["instances"]
-            person = Cast(
-                MachineId(number),
-                name_of(number),
-                InstanceId(row["id"]),
-                int(row["host"]),
-                str(row["gpu_name"]),
-                int(row["volumes"][0]["id"]),
-                InstanceId(others[0]["id"]) if others else None,
-            )
-            await asyncio.to_thread(self._do_work, person)
-            await self._call("POST", "/sim/snapshots", {"instance_id": person.instance})
-            cast_list.append(person)
-        return tuple(cast_list)
+        """Machines 1 to `count`."""
+        return tuple([await self.load_one(number) for number in range(1, count + 1)])
+
+    async def load_one(self, number: int) -> Cast:
+        """A machine on a host of its own, beating, with work on its disk and a snapshot of it."""
+        body = {
+            "count": 1,
+            "first": number,
+            "gpu_name": GPUS[number % len(GPUS)],
+            "label": name_of(number),
+            "env": {"FAILOVERD_MACHINE_ID": "{n}"},
+            "onstart": f"failoverd agent --machine-id {{n}} --interval {INTERVAL_S:g} --url {self.api_url} --detach",
+            "volume_gb": VOLUME_GB,
+            "mount_path": "/workspace",
+            "standby": self.shares_volumes,
+        }
+        row, *others = (await self._call("POST", "/sim/instances", body))["instances"]
+        person = Cast(
+            MachineId(number),
+            name_of(number),
+            InstanceId(row["id"]),
+            int(row["host"]),
+            str(row["gpu_name"]),
+            int(row["volumes"][0]["id"]),
+            InstanceId(others[0]["id"]) if others else None,
+        )
+        await asyncio.to_thread(self._do_work, person)
+        await self._call("POST", "/sim/snapshots", {"instance_id": person.instance})
+        return person
 
     async def register(self, person: Cast) -> None:
         body = {

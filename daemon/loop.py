@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -90,7 +91,7 @@ class Loop:
         self._begin: Callable[[MachineId], None] = lambda machine: None
         self._known: dict[MachineId, Machine] = {}
         self._caught_up: tuple[int, frozenset[int]] = (0, frozenset())
-        self._ended: dict[FailoverId, asyncio.Event] = {}
+        self._ended: WeakValueDictionary[FailoverId, asyncio.Event] = WeakValueDictionary()
         self._cancels: dict[FailoverId, asyncio.Event] = {}
         self._letters: list[tuple[Record, Undecodable]] = []
 
@@ -143,12 +144,8 @@ class Loop:
             self.follow(machine)
 
     def ended(self, failover: FailoverId) -> asyncio.Event:
-        """Set when the failover has ended in this process; a waiter also polls the row."""
+        """Set when the failover has ended in this process; a waiter also polls the row. It lives as long as a waiter."""
         return self._ended.setdefault(failover, asyncio.Event())
-
-    def forget_ended(self, failover: FailoverId) -> None:
-        """Nobody needs the event of a failover that was seen to have ended."""
-        self._ended.pop(failover, None)
 
     def cancel_asked(self, machine: MachineId, failover: FailoverId) -> asyncio.Event:
         """Set once this process knows that the running failover is to unwind, whichever replica was asked."""
@@ -267,7 +264,6 @@ class Loop:
                     self._begin(machine.id)
                 case EndFailover(running):
                     self.ended(running.id).set()
-                    self.forget_ended(running.id)
                 case Notify():
                     pass
 

@@ -111,8 +111,14 @@ class Prober:
     async def _cached_reach(self, endpoint: Endpoint) -> Reach:
         now = self._clock.monotonic()
         known = self._seen.get(endpoint)
-        if known is not None and now - known[0] <= max(_WITNESS_MAX_AGE_S, self._clock.real(0.5)):
+        if known is not None and now - known[0] <= self._max_age_s():
             return known[1]
         reach = await self._shell.reach(endpoint)
-        self._seen[endpoint] = (self._clock.monotonic(), reach)
+        now = self._clock.monotonic()
+        # Machines move, so an endpoint is seldom asked again: what is too old to be believed is not kept.
+        self._seen = {other: seen for other, seen in self._seen.items() if now - seen[0] <= self._max_age_s()}
+        self._seen[endpoint] = (now, reach)
         return reach
+
+    def _max_age_s(self) -> float:
+        return max(_WITNESS_MAX_AGE_S, self._clock.real(0.5))

@@ -65,6 +65,7 @@ class ReadinessPoll:
         if listing is not None:
             self._notice_the_gone(listing)
         machines = self._loop.machines()
+        self._forget_the_removed(machines)
         await self._ask_hosts(machines)
         slots = asyncio.Semaphore(_MOST_AT_ONCE)
 
@@ -73,6 +74,14 @@ class ReadinessPoll:
                 self._findings[machine.id] = await self._find(machine, listing, problem)
 
         await asyncio.gather(*(one(machine) for machine in machines))
+
+    def _forget_the_removed(self, machines: Sequence[Machine]) -> None:
+        """Machines, and the hosts and instances that they have left."""
+        ids = {machine.id for machine in machines}
+        hosts, primaries = {machine.host for machine in machines}, {machine.primary for machine in machines}
+        self._findings = {number: found for number, found in self._findings.items() if number in ids}
+        self._free = {host: answer for host, answer in self._free.items() if host in hosts}
+        self._missing = {primary: rounds for primary, rounds in self._missing.items() if primary in primaries}
 
     async def readiness(self, machine: Machine, refresh: bool) -> Readiness:
         """As last verified; with `refresh` the providers are asked now."""

@@ -15,6 +15,7 @@ import structlog
 from adapters.sql.executor import Store
 from adapters.sql.tx import Tx
 from daemon.announce import Announcer
+from daemon.changes import pay_debt
 from daemon.loop import Loop
 from machines.errors import NotYet, Refused
 from machines.model import (
@@ -140,7 +141,7 @@ class Rearm:
             await self._cloud.stop(instance)
         if row.wants_running or row.status is not Status.EXITED:
             raise NotYet(f"the standby reads {row.status.value}", _LOOK_AGAIN)
-        await self._arm(machine, Standby(instance, row.host, label))
+        await self._arm(debt, machine, Standby(instance, row.host, label))
 
     def _has_died(self, row: Instance | None, claimed_at: datetime) -> bool:
         late = self._clock.now() - claimed_at > timedelta(seconds=self._policy.boot_timeout_s)
@@ -149,12 +150,15 @@ class Rearm:
         failed = row.status is Status.EXITED and row.wants_running
         return failed or (late and row.status is not Status.EXITED)
 
-    async def _arm(self, machine: Machine, standby: Standby) -> None:
+    async def _arm(self, debt: Debt, machine: Machine, standby: Standby) -> None:
+        """The debt is paid with the arming: from here on its label is the machine's, and no more the debt's to destroy."""
+
         def work(tx: Tx) -> Machine:
             now = tx.machine(machine.id)
             if now is None or now.failover is not None or now.primary != machine.primary:
                 raise NotYet("the machine changed while its standby came up", _LOOK_AGAIN)
             saved = tx.save_machine(replace(now, standby=standby))
+            pay_debt(tx, debt.id, self._clock.now())
             tx.post(self._announcer.machine(saved, now, self._clock.now()))
             return saved
 

@@ -173,6 +173,7 @@ class Registry:
                     {"failover_id": machine.failover.id},
                 )
             tx.remove_machine(machine_id)
+            tx.resolve_alert(f"machine-{machine_id}", self._clock.now())
             tx.post((self._announcer.removed(machine),))
 
         await self._store.transact(work)

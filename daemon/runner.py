@@ -127,6 +127,8 @@ class Runner:
         if not task.cancelled() and task.exception() is not None:
             # A bug of ours. The journal bounds how often the sweep may begin it again.
             log.error("attempt_crashed", machine=machine, exc_info=task.exception())
+        if self._tasks.get(machine) is task:
+            del self._tasks[machine]
         if machine in self._again:
             self._again.discard(machine)
             self.begin(machine)

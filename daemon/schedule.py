@@ -31,6 +31,8 @@ class Schedule:
         self._is_stopping = False
         # That a slow job was not begun a second time is what `max_instances` is for, and no warning.
         logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)
+        # A job tells its own crash; what is left for the executor to log is a job that the stop met before it began.
+        logging.getLogger("apscheduler.executors.default").setLevel(logging.CRITICAL)
 
     def every(self, seconds: float, name: str, job: Job) -> None:
         """Run the job now and then; a run that is late is made once, a run that is slow is not doubled."""

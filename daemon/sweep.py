@@ -15,6 +15,7 @@ import structlog
 
 from adapters.sql.executor import Store
 from adapters.sql.tx import Tx
+from daemon.changes import debt_alert, pay_debt
 from daemon.leases import Leases
 from daemon.loop import Loop
 from daemon.patience import Patience
@@ -174,7 +175,7 @@ class Sweep:
             # One that was dropped meanwhile needs nobody's attention any more.
             if tx.postpone_debt(debt.id, now + delay, why) and trouble is not None:
                 text = f"debt {debt.id} ({debt.kind.value} of machine {debt.machine}) {trouble}: {why}"
-                tx.raise_alert(f"debt-{debt.id}", text, now)
+                tx.raise_alert(debt_alert(debt.id), text, now)
 
         await self._store.transact(work)
 
@@ -240,11 +241,10 @@ class Sweep:
 
 
 def _paid(tx: Tx, debt: Debt, at: datetime) -> None:
-    tx.pay_debt(debt.id, at)
-    tx.resolve_alert(f"debt-{debt.id}", at)
+    pay_debt(tx, debt.id, at)
     if debt.kind in _DESTROYS and debt.instance is not None:
         for moot in tx.drop_debts_of(debt.instance, (DebtKind.STOP_INSTANCE,), at):
-            tx.resolve_alert(f"debt-{moot}", at)
+            tx.resolve_alert(debt_alert(moot), at)
 
 
 _DESTROYS = (DebtKind.DESTROY_INSTANCE, DebtKind.DESTROY_CLAIM)

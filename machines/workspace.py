@@ -22,8 +22,8 @@ _THE_SYSTEMS = (
     "/sys",
 )
 """Neither they nor anything below them."""
-_ONLY_BELOW = ("/", "/home", "/media", "/mnt", "/opt", "/srv", "/tmp", "/usr", "/var")
-"""A folder below them may be the customer's."""
+_ONLY_BELOW = ("/", "/home", "/opt", "/tmp", "/usr", "/var")
+"""A folder below them may be the customer's. `/mnt`, `/media` and `/srv` are there to be taken: volumes are mounted on them."""
 _ALSO_THE_SYSTEMS = (
     "/usr/bin",
     "/usr/lib",

@@ -125,6 +125,14 @@ async def test_a_machine_is_removed_unless_it_is_in_a_failover() -> None:
         assert (await s.http.delete(f"{PATH}/123")).status_code == 404
 
 
+async def test_a_removed_machine_takes_its_alert_along() -> None:
+    async with stage() as s:
+        await s.machine()
+        await s.store.transact(lambda tx: tx.raise_alert("machine-123", "it is silent", BEGIN))
+        assert (await s.http.delete(f"{PATH}/123")).status_code == 200
+        assert await s.store.transact(lambda tx: tx.open_alerts()) == []
+
+
 async def test_a_suspect_is_explained_with_the_age_of_every_word() -> None:
     async with stage() as s:
         await s.machine()

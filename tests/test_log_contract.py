@@ -337,6 +337,19 @@ async def test_the_embedded_log_keeps_a_bounded_history() -> None:
         assert consumer.position(Partition("short", 0)) == consumer.highwater(Partition("short", 0)) == 1000
 
 
+async def test_the_embedded_log_keeps_no_record_for_longer_than_it_should() -> None:
+    """A quiet partition's ticks are never many, but a daemon runs for months."""
+    clock = SystemClock()
+    log, spec = EmbeddedLog(clock, keep=timedelta(milliseconds=20)), TopicSpec("short", 1)
+    async with running(log, spec), member(log, "late", "short") as consumer:
+        await log.append_all(numbered("short", 10))
+        await clock.sleep(0.05)
+        await log.append_all(numbered("short", 1))
+        records = [record for batch in (await consumer.poll()).values() for record in batch]
+        assert [record.offset for record in records] == [10]
+        assert consumer.position(Partition("short", 0)) == consumer.highwater(Partition("short", 0)) == 11
+
+
 # Kafka alone: topics, and a broker that fails
 
 

@@ -25,10 +25,14 @@ _DUE = (
 _CHANGE = update(DEBTS).where(_c.id == bindparam("wanted"), _c.closed_at.is_(None))
 _POSTPONE = _CHANGE.values(tries=_c.tries + 1, due_at=bindparam("new_due_at"), last_error=bindparam("error"))
 _BIND = _CHANGE.values(label=bindparam("label"), claimed_at=bindparam("claimed_at"))
-_DROP = update(DEBTS).where(
-    _c.failover_id == bindparam("wanted"),
-    _c.kind.in_(bindparam("kinds", expanding=True)),
-    _c.closed_at.is_(None),
+_DROP = (
+    update(DEBTS)
+    .where(
+        _c.failover_id == bindparam("wanted"),
+        _c.kind.in_(bindparam("kinds", expanding=True)),
+        _c.closed_at.is_(None),
+    )
+    .returning(_c.id)
 )
 _DROP_OF_INSTANCE = (
     update(DEBTS)
@@ -70,15 +74,15 @@ class DebtStatements(Statements):
         """False where it was closed before."""
         return self._connection.execute(_CHANGE, {"wanted": debt, "closed_at": at, "outcome": "paid"}).rowcount == 1
 
-    def drop_debts(self, failover: FailoverId, kinds: Collection[DebtKind], at: datetime) -> int:
-        """How many open debts of these kinds the failover no longer owes."""
+    def drop_debts(self, failover: FailoverId, kinds: Collection[DebtKind], at: datetime) -> list[int]:
+        """The open debts of these kinds that the failover no longer owes."""
         values = {
             "wanted": failover,
             "kinds": sorted(kind.value for kind in kinds),
             "closed_at": at,
             "outcome": "dropped",
         }
-        return self._connection.execute(_DROP, values).rowcount
+        return sorted(self._connection.execute(_DROP, values).scalars())
 
     def drop_debts_of(self, instance: InstanceId, kinds: Collection[DebtKind], at: datetime) -> list[int]:
         """The open debts of these kinds that this instance, which is no more, does not need any longer."""
