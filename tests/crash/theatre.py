@@ -175,13 +175,15 @@ async def _one_machine(stage: Stage) -> tuple[Cast, ...]:
 
 
 async def _is_kept(stage: Stage, one: Cast) -> bool:
-    """Is all its work in the newest verified snapshot? One may have been taken while the work was being written."""
+    """Is all its work in the newest verified snapshot? One may have been taken while the work was being written, and a
+    marker may lie beside it."""
     verified = [row for row in (await stage.truth())["snapshots"] if row["verified"]]
     if not verified:
         return False
     newest = max(verified, key=lambda row: str(row["taken_at"]))
     manifest = (await stage.http.get(f"/sim/snapshots/{newest['id']}/manifest")).raise_for_status().json()
-    return {name: hashlib.sha256(work).hexdigest() for name, work in stage.expected_work(one).items()} == manifest
+    work = {name: hashlib.sha256(content).hexdigest() for name, content in stage.expected_work(one).items()}
+    return work.items() <= manifest.items()
 
 
 async def _end(stage: Stage, one: Cast, how: str) -> None:
@@ -197,11 +199,13 @@ async def _outlives(stage: Stage, cast: tuple[Cast, ...], wire: Tripwire) -> boo
 async def _first(wire: Tripwire, *waits: Awaitable[None]) -> None:
     """Until one of them has ended, whose error is raised, or the wire tripped. Tasks are left alone."""
     own = [asyncio.ensure_future(wait) for wait in (wire.tripped.wait(), *waits)]
-    done, _ = await asyncio.wait(own, return_when=asyncio.FIRST_COMPLETED)
-    given_up = [one for one in own if one not in waits]
-    for one in given_up:
-        one.cancel()
-    await asyncio.gather(*given_up, return_exceptions=True)
+    try:
+        done, _ = await asyncio.wait(own, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        given_up = [one for one in own if one not in waits]
+        for one in given_up:
+            one.cancel()
+        await asyncio.gather(*given_up, return_exceptions=True)
     for one in done if not wire.is_dead else ():
         one.result()
 
