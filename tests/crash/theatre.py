@@ -29,6 +29,8 @@ from machines.states import State
 from tests.crash.tripwire import Tripwire
 from tests.servers import databases
 
+HOSTS = 120
+"""A market in which every attempt of a failover finds racers on hosts that none before it tried."""
 SPEED = 60.0
 PLAY_REAL_S = 240.0
 """A play takes six seconds; on two cores that ten others use, forty times as long."""
@@ -82,7 +84,7 @@ class Theatre:
         self.starter = InProcessStarter(self.clock)
         self.shares = sharing == "allowed"
         sim = SimSettings(
-            seed=1, weather="calm", volume_sharing=sharing, folder=folder / "world", world=WorldSettings(hosts=40)
+            seed=1, weather="calm", volume_sharing=sharing, folder=folder / "world", world=WorldSettings(hosts=HOSTS)
         )
         self.world = SimServer(sim, self.clock, self.starter)
         self.folder = folder
