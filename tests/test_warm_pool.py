@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
+from machines.errors import Refused
 from machines.failover import (
     AttemptEnded,
     BeginAttempt,
@@ -44,11 +46,14 @@ from machines.model import (
     VolumeMount,
 )
 from machines.policy import Policy
+from machines.ports import ShellResult
 from machines.readiness import judge_warm_pool
 from machines.saga import Abandoned, Run, Undo, is_past_return, next_move
 from machines.states import State
 from machines.strategies.ladder import is_too_late, strategy_for, strategy_of
-from machines.strategies.warm_pool import FENCE_BY_DESTROYING, WARM_POOL, WARM_POOL_ALONE
+from machines.strategies.warm_pool import FENCE_BY_DESTROYING, WARM_POOL, WARM_POOL_ALONE, await_running
+from tests.test_api_stage import BEGIN
+from tests.test_candidates import Market, Written, context
 
 T0 = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 OLD, STANDBY, NEW = InstanceId(7001), InstanceId(7002), InstanceId(7050)
@@ -320,3 +325,41 @@ def test_the_expected_wait_is_bounded():
     fence = WARM_POOL.steps[1]
     assert fence.late == "host_offline"
     assert fence.waits * timedelta(seconds=1) <= timedelta(seconds=90)
+
+
+# -- while the daemon was away
+
+
+@dataclass
+class Shown:
+    """A provider that shows one standby."""
+
+    row: Instance
+
+    async def list(self, max_age_s: float = 0.0) -> Listing:
+        return Listing({self.row.id: self.row}, True, T0)
+
+
+class Answering:
+    async def run(self, *_: object, **__: object) -> ShellResult:
+        return ShellResult(0, "GPU 0: RTX 4090", "", "key")
+
+
+@pytest.mark.parametrize("runs", [True, False])
+async def test_a_standby_is_given_up_by_what_is_seen_now_and_not_by_the_clock_alone(runs: bool) -> None:
+    """Seen: a daemon was away for the time of a boot, and gave up a standby that had come up meanwhile."""
+    up = {"status": Status.RUNNING, "wants_running": True, "ssh": Endpoint("127.0.0.1", 22)}
+    cloud: Any = Shown(instance(STANDBY, **(up if runs else {})))
+    long_ago = BEGIN - timedelta(minutes=10)
+    waited = Entry("await_running", Mark.WAITING, long_ago, why="the standby reads exited", until=long_ago)
+    ctx = replace(
+        context(Market(()), Written([waited])),
+        machine=machine(),
+        cloud=cloud,
+        shell=Answering(),  # type: ignore[arg-type]
+    )
+    if runs:
+        assert (await await_running(ctx)).instance == STANDBY
+        return
+    with pytest.raises(Refused, match="not usable after 240 s: the standby reads exited"):
+        await await_running(ctx)

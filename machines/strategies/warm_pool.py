@@ -11,11 +11,12 @@ Both write the volume that the old instance wrote, so it must be stopped or dest
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 from machines.errors import NotYet, Refused
-from machines.journal import Mark
+from machines.journal import Entry, Mark
 from machines.model import Instance, InstanceId, Reason, Rung, Standby, Status, VolumeId, VolumeMount
 from machines.saga import Step, StepContext, Strategy
 from machines.strategies import candidates, serving
@@ -141,8 +142,6 @@ async def await_running(ctx: StepContext) -> Place:
     """Running by the provider's word, and a shell with a GPU by its own. A stale `exited` means nothing here."""
     standby = _standby_of(ctx)
     waits = [entry for entry in ctx.entries if entry.step == "await_running" and entry.mark is Mark.WAITING]
-    if waits and ctx.clock.now() - waits[0].at > _BOOT:
-        raise Refused("boot_timeout", f"the standby is not usable after {_BOOT.total_seconds():.0f} s: {waits[-1].why}")
     was_running = bool(waits) and (waits[-1].why or "").startswith(_RUNS)
     listing = await ctx.cloud.list(max_age_s=3.0 if was_running else 0.0)
     row = listing.instances.get(standby.instance)
@@ -150,14 +149,14 @@ async def await_running(ctx: StepContext) -> Place:
     if row is None:
         if listing.complete and listing.instances:
             raise Refused("warm_pool_not_ready", f"standby {standby.instance} has disappeared")
-        raise NotYet("the listing does not show the standby", _NEXT_LISTING)
+        raise _not_up(ctx, waits, "the listing does not show the standby", _NEXT_LISTING)
     if row.status is not Status.RUNNING or row.ssh is None:
-        raise NotYet(f"the standby reads {row.status.value}", _NEXT_LISTING)
+        raise _not_up(ctx, waits, f"the standby reads {row.status.value}", _NEXT_LISTING)
     try:
         result = await ctx.shell.run(row.ssh, "nvidia-smi -L", timeout_s=30.0)
     except NotYet as error:
         # The port opens some seconds after the container; each of them is the customer's.
-        raise NotYet(f"{_RUNS}: {error.why}", _SSH_AGAIN) from error
+        raise _not_up(ctx, waits, f"{_RUNS}: {error.why}", _SSH_AGAIN) from error
     if result.exit_status != 0:
         raise Refused(
             "verify_failed", f"the standby's GPU does not answer: {result.stderr[:200] or result.stdout[:200]}"
@@ -173,6 +172,13 @@ async def await_running(ctx: StepContext) -> Place:
         price_per_hour=row.price_per_hour,
         is_interruptible=row.is_interruptible,
     )
+
+
+def _not_up(ctx: StepContext, waits: Sequence[Entry], why: str, again: timedelta) -> NotYet | Refused:
+    """Given up by what was seen now: while the daemon was away for long, the standby may have come up all the same."""
+    if waits and ctx.clock.now() - waits[0].at > _BOOT:
+        return Refused("boot_timeout", f"the standby is not usable after {_BOOT.total_seconds():.0f} s: {why}")
+    return NotYet(why, again)
 
 
 _RUNS = "the standby runs"
