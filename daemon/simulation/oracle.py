@@ -25,6 +25,8 @@ AUTOMATIC = frozenset({"heartbeat_lost", "notice", "fault"})
 UNCLAIMED_S = 120.0
 WELL_S = 60.0
 """A machine that has truly served for so long gives no reason for an automatic failover."""
+BLIND_AFTER_S = 8.0
+"""A replica has noticed by then that its own ticks do not come back."""
 LATEST_BEAT_S = 150.0
 """The oldest beat that may pass for a sign of life: 90 s late, and as long as a stalled path takes to be noticed."""
 _RESUMED = {("detecting", "healthy"), ("failed", "healthy")}
@@ -60,6 +62,7 @@ class Oracle:
         self._fences: dict[int, int] = {}
         self._answers: dict[str, str | None] = {}
         self._ill_at: dict[int, float] = {}
+        self._closed_at: dict[str, float] = {}
         self._unclaimed: dict[tuple[str, int], float] = {}
         self._labels: dict[str, int] = {}
 
@@ -105,6 +108,9 @@ class Oracle:
     def on_second(self) -> None:
         now = self._theatre.clock.monotonic()
         self._check_serving()
+        self._watch_planes(now)
+        for replica in self._theatre.replicas:
+            self._theatre.history.note(replica.name, f"{replica.process.turns if replica.process else 0} turns")
         for person in self._theatre.people:
             machine = self._machines.get(int(person.id))
             if machine is not None and not self._is_well(machine.primary):
@@ -223,6 +229,7 @@ class Oracle:
         self.seen["automatic failovers"] += 1
         self._check_pause(row)
         self._check_evidence(row)
+        self._check_plane(replica, row)
         now = self._theatre.clock.monotonic()
         if self._is_well(row.old_instance) and now - self._ill_at.get(row.machine, 0.0) > WELL_S:
             self._violate(
@@ -240,6 +247,20 @@ class Oracle:
         by_provider = words.get("provider") in ("dead", "gone", "crashed")
         if not by_provider and words.get("ssh") != "dead":
             self._violate("I8", f"failover {row.id} rests on no second source: {words or 'no evidence at all'}")
+
+    def _check_plane(self, replica: Replica, row: FailoverRow) -> None:
+        """Silence means nothing to a replica whose own way to the heartbeats is closed; the provider's word does."""
+        words = {said["source"]: said["word"] for said in (row.evidence or {}).get("testimonies", ())}
+        closed_s = self._theatre.clock.monotonic() - self._closed_at.get(replica.name, self._theatre.clock.monotonic())
+        if words.get("provider") not in ("dead", "gone", "crashed") and closed_s > BLIND_AFTER_S:
+            self._violate("I5", f"failover {row.id} began on {replica.name}, which heard nothing for {closed_s:.0f} s")
+
+    def _watch_planes(self, now: float) -> None:
+        for replica in self._theatre.replicas:
+            if replica.hears:
+                self._closed_at.pop(replica.name, None)
+            else:
+                self._closed_at.setdefault(replica.name, now)
 
     def _on_ended(self, replica: Replica, row: FailoverRow) -> None:
         outcome = f"succeeded by {row.strategy}" if row.success else f"ended with {row.code}"

@@ -74,6 +74,12 @@ class Replica:
         return self.is_awake and not self._cuts["provider"] and not any(one.is_down for one in weathers)
 
     @property
+    def hears(self) -> bool:
+        """Is its way to the heartbeats open?"""
+        broker = self._theatre.broker
+        return not (self._cuts["broker"] or broker.is_down or broker.is_mute)
+
+    @property
     def job_crashes(self) -> list[str]:
         return self._timetable.crashed if self._timetable is not None else []
 

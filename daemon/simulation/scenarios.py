@@ -66,6 +66,8 @@ class Scenario:
     minutes: int = 30
     a_minute: float = 1.6
     """Events in a simulated minute, at the least one."""
+    fixed: tuple[Event, ...] = ()
+    """A story that was written by hand: these events and no others."""
     deaths: int = 2
     """Machines that die early, whatever else happens."""
 
@@ -77,6 +79,8 @@ class Scenario:
         return Plan(seed, machines, rng.choice(self.replicas), tuple(strategies), sharing)
 
     def events(self, seed: int, strategy: str) -> list[Event]:
+        if self.fixed:
+            return list(self.fixed)
         rng = random.Random(f"{self.name}/{seed}/weather")
         weights = {**EVERYWHERE}
         for kind, weight in self.trouble.items():

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import httpx
 
+from adapters.sim.hosts import GPU_KINDS
 from adapters.sim.memory_bodies import WORKLOAD
 from adapters.sim.memory_world import MemoryWorld
 from adapters.sim.settings import VolumeSharing, WorldSettings
@@ -34,8 +35,9 @@ INTERVAL_S = 10.0
 PARTITIONS = 3
 FILES = 3
 VOLUME_GB = 20.0
-GPU = "RTX 4090"
-HOSTS = 21
+GPU = GPU_KINDS[0].name
+HOSTS = 16
+"""All of one kind of GPU: every search looks at each of them, and what it does not look for costs time."""
 AT_ONCE = 3
 """The cap on automatic failovers: small enough to be met by a fleet of eight."""
 
@@ -81,7 +83,7 @@ class Theatre:
         self.store_weather = StoreWeather()
         starter = Starter(self.clock, str(plan.seed), self.air)
         starter.connect = lambda: SimLog(self.broker, self.clock)
-        settings = WorldSettings(hosts=HOSTS, volume_sharing=plan.sharing)
+        settings = WorldSettings(hosts=0, volume_sharing=plan.sharing)
         self.world = MemoryWorld(plan.seed, settings, self.clock, starter)
         self.app = httpx.ASGITransport(app=self.world.app)
         self.settings = Settings(
@@ -101,6 +103,8 @@ class Theatre:
     def begin(self) -> None:
         """Load the machines and let the world's time run; no replica runs yet."""
         self.world.on_change = lambda: self.on_world()
+        for _ in range(HOSTS):
+            self.world.world.market.draw_host(GPU_KINDS[0], 4)
         self.world.world.account.add_key({"ssh_key": PUBLIC_KEY})
         for number, strategy in enumerate(self.plan.strategies, 1):
             self.people.append(self._load(number, strategy))
