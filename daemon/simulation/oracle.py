@@ -86,6 +86,8 @@ class Oracle:
         if mutation is None:
             return
         self.seen["changing calls"] += 1
+        if mutation.instance is not None and mutation.instance not in self._theatre.world.world.instances:
+            return  # There is nothing left that the call could change.
         label = self._label_of(mutation.instance) if mutation.instance else mutation.label
         why = self.intents.why_not(mutation, label)
         if why is not None:
@@ -284,6 +286,9 @@ class Oracle:
         fence = self._fences.get(row.machine, entry.fence)
         if entry.fence != fence:
             self._violate("I7", f"{what} was written under fence {entry.fence}, the machine's is {fence}")
+        holder = self._books.lease_holder(row.id)
+        if holder not in (None, replica.name):
+            self._violate("I7", f"{what} was written by {replica.name}, the lease is held by {holder}")
 
     def _check_deadline(self, row: FailoverRow) -> None:
         began = row.started_at

@@ -132,15 +132,18 @@ def _act_beside(plain: Any) -> Any:
 
 
 def _debt_dropped(plant: Any) -> None:
-    from machines import failover
+    from machines import endings
 
-    plant(failover, "_debts_of_the_old", lambda machine, running, new: ())
+    plant(endings, "_debts_of_the_old", lambda machine, running, new: ())
 
 
-def _create_repeated(plant: Any) -> None:
-    from adapters.vast import cloud
+def _label_reused(plant: Any) -> None:
+    from adapters.vast.creates import Creates
+    from machines.strategies.candidates import _Race
 
-    plant(cloud, "CREATE", replace(cloud.CREATE, is_repeatable=True))
+    plain = _Race._label
+    plant(_Race, "_label", lambda self, number: plain(self, 0))
+    plant(Creates, "__contains__", lambda self, label: False)
 
 
 def _not_fenced(plant: Any) -> None:
@@ -205,14 +208,14 @@ CRASH, DIES = "container_crashes", "host_dies"
 PLANTED = (
     Planted("failed step not undone", _story(Event(20, CRASH), Event(75, "operator", 0, 0, "cancel")), _step_not_undone, "warm_pool"),
     Planted("claim not journaled", _story(Event(20, DIES)), _claim_not_journaled, "cpu_standby"),
-    Planted("stale fence accepted", SCENARIOS["S2"], _stale_fence_accepted, "all"),
+    Planted("stale fence accepted", _story(Event(20, DIES), *(Event(at, "replica_is_frozen", at // 35, 30) for at in range(70, 350, 35)), replicas=2), _stale_fence_accepted, "cpu_standby"),
     Planted("blind observer trusted", _story(Event(20, "container_freezes", 0, 400), Event(75, "broker_is_down", 0, 200)), _blind_observer_trusted, "cpu_standby"),
     Planted("replay trusted", _story(Event(5, "broker_clock_steps", 1, 20), Event(40, DIES), *(Event(at, "log_is_replayed") for at in range(60, 500, 20))), _replay_trusted, "cpu_standby"),
-    Planted("listing read as all gone", _story(Event(20, "provider_fails", 0, 300, "partial_list list_instances 0"), Event(30, "agent_dies", 2, 200), Event(30, "agent_dies", 1, 200), Event(30, "agent_dies", 0, 200)), _listing_read_as_all_gone, "all"),
-    Planted("late beat of the old instance accepted", _story(Event(20, DIES, 0, 300), minutes=20), _late_beat_of_the_old_instance, "cpu_standby"),
+    Planted("listing read as all gone", _story(Event(20, "provider_fails", 0, 300, "empty_list list_instances 0"), Event(30, "agent_dies", 0, 200)), _listing_read_as_all_gone, "all"),
+    Planted("late beat of the old instance accepted", _story(Event(5, "broker_clock_steps", 1, 20), Event(40, DIES), Event(400, DIES), *(Event(at, "log_is_replayed") for at in range(420, 800, 20)), minutes=15), _late_beat_of_the_old_instance, "cpu_standby"),
     Planted("admission outside the lock", _story(*(Event(20, DIES, place) for place in range(8))), _admission_outside_the_lock, "cpu_standby", 3),
     Planted("debt dropped", _story(Event(20, CRASH), minutes=15), _debt_dropped, "cpu_standby"),
-    Planted("create repeated after a lost answer", _story(Event(20, DIES), Event(20, "provider_fails", 0, 120, "timeout_after create_instance 0")), _create_repeated, "cpu_standby"),
+    Planted("label reused", _story(Event(20, DIES)), _label_reused, "cpu_standby"),
     Planted("old instance not fenced", _story(Event(20, "operator", 0, 0, "failover")), _not_fenced, "cpu_standby"),
     Planted("pause ignored", _story(Event(20, "operator", 0, 0, "pause"), Event(25, CRASH)), _pause_ignored, "all"),
     Planted("onstart not held back", _story(Event(20, CRASH)), _onstart_not_held_back, "cpu_standby"),
