@@ -15,7 +15,7 @@ from typing import Any
 
 from daemon.simulate import be_quiet
 from daemon.simulation.run import Outcome, simulate
-from daemon.simulation.scenarios import SCENARIOS, Scenario
+from daemon.simulation.scenarios import Scenario
 from daemon.simulation.weather import Event
 
 Patch = Callable[[Callable[[Any, str, Any], None]], None]
@@ -199,28 +199,28 @@ def _silence_alone_kills(plant: Any) -> None:
     plant(admission, "judge", lambda evidence, policy: Judgement(Verdict.DEAD, "it is silent"))
 
 
-def _story(*events: Event, minutes: int = 12, replicas: int = 1) -> Scenario:
+def story(*events: Event, minutes: int = 12, replicas: int = 1) -> Scenario:
     """One in which the safeguard is needed."""
     return Scenario("S0", "a story for one bug", {}, (replicas,), minutes, fixed=events)
 
 
 CRASH, DIES = "container_crashes", "host_dies"
 PLANTED = (
-    Planted("failed step not undone", _story(Event(20, CRASH), Event(75, "operator", 0, 0, "cancel")), _step_not_undone, "warm_pool"),
-    Planted("claim not journaled", _story(Event(20, DIES)), _claim_not_journaled, "cpu_standby"),
-    Planted("stale fence accepted", _story(Event(20, DIES), *(Event(at, "replica_is_frozen", at // 35, 30) for at in range(70, 350, 35)), replicas=2), _stale_fence_accepted, "cpu_standby"),
-    Planted("blind observer trusted", _story(Event(20, "container_freezes", 0, 400), Event(75, "broker_is_down", 0, 200)), _blind_observer_trusted, "cpu_standby"),
-    Planted("replay trusted", _story(Event(5, "broker_clock_steps", 1, 20), Event(40, DIES), *(Event(at, "log_is_replayed") for at in range(60, 500, 20))), _replay_trusted, "cpu_standby"),
-    Planted("listing read as all gone", _story(Event(20, "provider_fails", 0, 300, "empty_list list_instances 0"), Event(30, "agent_dies", 0, 200)), _listing_read_as_all_gone, "all"),
-    Planted("late beat of the old instance accepted", _story(Event(5, "broker_clock_steps", 1, 20), Event(40, DIES), Event(400, DIES), *(Event(at, "log_is_replayed") for at in range(420, 800, 20)), minutes=15), _late_beat_of_the_old_instance, "cpu_standby"),
-    Planted("admission outside the lock", _story(*(Event(20, DIES, place) for place in range(8))), _admission_outside_the_lock, "cpu_standby", 3),
-    Planted("debt dropped", _story(Event(20, CRASH), minutes=15), _debt_dropped, "cpu_standby"),
-    Planted("label reused", _story(Event(20, DIES)), _label_reused, "cpu_standby"),
-    Planted("old instance not fenced", _story(Event(20, "operator", 0, 0, "failover")), _not_fenced, "cpu_standby"),
-    Planted("pause ignored", _story(Event(20, "operator", 0, 0, "pause"), Event(25, CRASH)), _pause_ignored, "all"),
-    Planted("onstart not held back", _story(Event(20, CRASH)), _onstart_not_held_back, "cpu_standby"),
-    Planted("losers forgotten", _story(Event(20, CRASH)), _orphans_never_looked_for, "cpu_standby"),
-    Planted("silence alone kills", _story(Event(20, "agent_dies", 0, 300)), _silence_alone_kills, "all"),
+    Planted("failed step not undone", story(Event(20, CRASH), Event(75, "operator", 0, 0, "cancel")), _step_not_undone, "warm_pool"),
+    Planted("claim not journaled", story(Event(20, DIES)), _claim_not_journaled, "cpu_standby"),
+    Planted("stale fence accepted", story(Event(20, DIES), *(Event(at, "replica_is_frozen", at // 35, 30) for at in range(70, 350, 35)), replicas=2), _stale_fence_accepted, "cpu_standby"),
+    Planted("blind observer trusted", story(Event(20, "container_freezes", 0, 400), Event(75, "broker_is_down", 0, 200)), _blind_observer_trusted, "cpu_standby"),
+    Planted("replay trusted", story(Event(5, "broker_clock_steps", 1, 20), Event(40, DIES), *(Event(at, "log_is_replayed") for at in range(60, 500, 20))), _replay_trusted, "cpu_standby"),
+    Planted("listing read as all gone", story(Event(20, "provider_fails", 0, 300, "empty_list list_instances 0"), Event(30, "agent_dies", 0, 200)), _listing_read_as_all_gone, "all"),
+    Planted("late beat of the old instance accepted", story(Event(5, "broker_clock_steps", 1, 20), Event(40, DIES), Event(400, DIES), *(Event(at, "log_is_replayed") for at in range(420, 800, 20)), minutes=15), _late_beat_of_the_old_instance, "cpu_standby"),
+    Planted("admission outside the lock", story(*(Event(20, DIES, place) for place in range(8))), _admission_outside_the_lock, "cpu_standby", 3),
+    Planted("debt dropped", story(Event(20, CRASH), minutes=15), _debt_dropped, "cpu_standby"),
+    Planted("label reused", story(Event(20, DIES)), _label_reused, "cpu_standby"),
+    Planted("old instance not fenced", story(Event(20, "operator", 0, 0, "failover")), _not_fenced, "cpu_standby"),
+    Planted("pause ignored", story(Event(20, "operator", 0, 0, "pause"), Event(25, CRASH)), _pause_ignored, "all"),
+    Planted("onstart not held back", story(Event(20, CRASH)), _onstart_not_held_back, "cpu_standby"),
+    Planted("losers forgotten", story(Event(20, CRASH)), _orphans_never_looked_for, "cpu_standby"),
+    Planted("silence alone kills", story(Event(20, "agent_dies", 0, 300)), _silence_alone_kills, "all"),
 )  # fmt: skip
 
 
