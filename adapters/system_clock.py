@@ -68,6 +68,11 @@ class SystemClock:
             return await awaitable
 
 
+def cpu_seconds() -> float:
+    """What this process has used of a core so far."""
+    return time.process_time()
+
+
 class SystemRandom:
     """Ids that nobody can guess, and jitter."""
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from daemon.api.auth import beat_token
 from machines.model import InstanceId, Machine
+from machines.shell_lines import KeepAgent
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +22,7 @@ class AgentLine:
     speed: float = 1.0
 
     def __call__(self, machine: Machine, instance: InstanceId) -> str:
-        """Idempotent: a second run replaces the agent. The customer's own onstart.sh is added to, not rewritten."""
-        home = '"$HOME/.failoverd"'
+        """The line of a KeepAgent."""
         arguments = [
             "failoverd",
             "agent",
@@ -36,17 +36,7 @@ class AgentLine:
             *([] if self.speed == 1.0 else ["--speed", f"{self.speed:g}"]),
         ]
         script = " ".join(shlex.quote(word) for word in arguments) + ' --token-file "$HOME/.failoverd/token" --detach'
-        return " && ".join(
-            (
-                f"mkdir -p {home} && umask 077",
-                f"printf %s {shlex.quote(beat_token(self.secret, int(machine.id)))} > {home}/token",
-                f"printf '%s\\n' {shlex.quote(script)} > {home}/agent.sh",
-                f"{{ command -v failoverd >/dev/null 2>&1 || {self.install}; }}",
-                '{ grep -qs failoverd/agent.sh "$HOME/onstart.sh" '
-                '|| echo \'sh "$HOME/.failoverd/agent.sh"\' >> "$HOME/onstart.sh"; }',
-                f"sh {home}/agent.sh",
-            )
-        )
+        return KeepAgent(beat_token(self.secret, int(machine.id)), script, self.install).line()
 
     def _destination(self) -> list[str]:
         prefix = ["--topic-prefix", self.topic_prefix] if self.topic_prefix else []

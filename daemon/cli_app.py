@@ -56,6 +56,13 @@ class Strategy(StrEnum):
     REGIONAL_VOLUME = "regional_volume"
 
 
+class SimulatedStrategy(StrEnum):
+    ALL = "all"
+    WARM_POOL = "warm_pool"
+    CPU_STANDBY = "cpu_standby"
+    BOTH = "both"
+
+
 Url = Annotated[str | None, typer.Option("--url", help=f"The daemon's address ({URL_ENV}).", show_default=False)]
 TokenFile = Annotated[
     Path | None,
@@ -147,6 +154,33 @@ def demo(
         raise typer.BadParameter(f"cannot kill {kill} of {machines} machines", param_hint="--kill")
     options = DemoOptions(machines, kill, speed, seed, weather.value, volume_sharing.value, timeout, as_json)
     raise typer.Exit(run_demo(options))
+
+
+@app.command()
+def simulate(
+    seeds: Annotated[int, typer.Option(min=1, help="How many, spread over the scenarios.")] = 12,
+    first: Annotated[int, typer.Option(min=0, help="The first seed.")] = 1,
+    scenario: Annotated[str, typer.Option(metavar="S1..S12|all", help="Several are separated by commas.")] = "all",
+    strategy: Annotated[SimulatedStrategy, typer.Option(help="Of every machine; all: drawn for each.")] = (
+        SimulatedStrategy.ALL
+    ),
+    seed: Annotated[int | None, typer.Option(help="Replay this one, and tell its story.", show_default=False)] = None,
+    events: Annotated[
+        str | None, typer.Option(help="With --seed: only these weather events, by number.", show_default=False)
+    ] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Processes; 0: one for each core.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
+) -> None:
+    """Hold the whole daemon against its invariants, on a virtual clock, in weather that follows from a seed."""
+    from daemon.simulate import SimulateOptions, run_simulation
+    from daemon.simulation.scenarios import SCENARIOS
+
+    unknown = [] if scenario == "all" else [name for name in scenario.split(",") if name not in SCENARIOS]
+    if unknown:
+        raise typer.BadParameter(f"{unknown[0]} is not one of {', '.join(SCENARIOS)}", param_hint="--scenario")
+    kept = None if events is None else tuple(int(place) for place in events.split(",") if place.isdigit())
+    options = SimulateOptions(seeds, first, scenario, strategy.value, seed, kept, as_json, workers)
+    raise typer.Exit(run_simulation(options))
 
 
 @app.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from importlib import metadata
 
 import httpx
@@ -37,9 +38,10 @@ from daemon.readiness import ReadinessPoll
 from daemon.rearm import Rearm
 from daemon.registry import Registry
 from daemon.runner import Outside, Runner
-from daemon.schedule import Job, Schedule
+from daemon.schedule import Schedule
 from daemon.settings import Settings, SettingsError
 from daemon.state_folder import StateFolder, write_secret
+from daemon.surroundings import ApiDoor, Job, PlannedJob, Surroundings, Timetable
 from daemon.sweep import Sweep
 from daemon.topic_watch import TopicWatch
 from events import topics
@@ -48,7 +50,7 @@ from machines.errors import StepError
 from machines.lease import FLEET, LeaseTimes
 from machines.model import Endpoint, MachineId
 from machines.policy import Policy
-from machines.ports import EventLog
+from machines.ports import Clock, EventLog
 from machines.problems import Problem
 
 log = structlog.get_logger(__name__)
@@ -59,7 +61,7 @@ class Daemon:
     """One composed daemon. `run` works until it is cancelled."""
 
     settings: Settings
-    clock: SystemClock
+    clock: Clock
     store: Store
     event_log: EventLog
     cloud: VastCloud
@@ -74,10 +76,10 @@ class Daemon:
     commands: Commands
     door: CommandDoor
     publisher: Publisher
-    schedule: Schedule
-    api: ApiServer
+    schedule: Timetable
+    api: ApiDoor
     leases: Leases
-    folder: StateFolder
+    close: Callable[[], None]
     topics: TopicWatch
     token: str
     public_key: str
@@ -87,7 +89,8 @@ class Daemon:
         """Start in the order in which things depend on each other, and stop in the reverse."""
         await self.event_log.start()
         await self.loop.load()
-        self._plan_jobs()
+        for job in self.jobs():
+            self.schedule.every(job.every_s, job.name, job.run)
         try:
             async with asyncio.TaskGroup() as group:
                 await self.leases.tend()
@@ -114,20 +117,23 @@ class Daemon:
         for client in self.http:
             await client.aclose()
         await self.store.close()
-        self.folder.close()
+        self.close()
 
-    def _plan_jobs(self) -> None:
+    def jobs(self) -> tuple[PlannedJob, ...]:
         """Most jobs are the fleet's: one replica does them. What a replica must know or judge itself, each does."""
-        every = self.schedule.every
-        every(1, "alarms", self.sweep.ring)
-        every(3, "resume", self.sweep.resume)
-        every(30, "readiness", self.readiness.poll)
-        every(5, "debts", self._by_one(self.sweep.pay_debts))
-        every(30, "orphans", self._by_one(self.sweep.find_orphans))
-        every(600, "outbox", self._by_one(self.publisher.clean))
-        if self.store.is_shared:
-            every(1, "changes of other replicas", self.loop.catch_up)
-            every(60, "all machines", self.loop.load)
+        every_replica = (
+            PlannedJob(1, "alarms", self.sweep.ring),
+            PlannedJob(3, "resume", self.sweep.resume),
+            PlannedJob(30, "readiness", self.readiness.poll),
+            PlannedJob(5, "debts", self._by_one(self.sweep.pay_debts)),
+            PlannedJob(30, "orphans", self._by_one(self.sweep.find_orphans)),
+            PlannedJob(600, "outbox", self._by_one(self.publisher.clean)),
+        )
+        of_a_shared_store = (
+            PlannedJob(1, "changes of other replicas", self.loop.catch_up),
+            PlannedJob(60, "all machines", self.loop.load),
+        )
+        return every_replica + (of_a_shared_store if self.store.is_shared else ())
 
     def _by_one(self, job: Job) -> Job:
         async def run() -> None:
@@ -184,7 +190,7 @@ class Daemon:
 async def compose(
     settings: Settings, clock: SystemClock | None = None, vast: httpx.AsyncClient | None = None
 ) -> Daemon:
-    """Build the daemon. Raise SettingsError where the configuration cannot work."""
+    """Build the daemon on the real world. Raise SettingsError where the configuration cannot work."""
     random = SystemRandom()
     folder = StateFolder.claim(settings.state_dir, random)
     try:
@@ -198,45 +204,59 @@ async def _compose(
     settings: Settings, folder: StateFolder, random: SystemRandom, clock: SystemClock, vast: httpx.AsyncClient | None
 ) -> Daemon:
     await asyncio.to_thread(upgrade, settings.database_url)
-    store = Store(SqlStore(settings.database_url))
-    leases = Leases(store, clock, folder.replica, _lease_times(clock))
-    deployment = await store.transact(lambda tx: tx.deployment(lambda: f"fo-{random.token(6)}"))
-    token = _token(settings, random)
-    shell = _shell(settings, clock)
-
-    policy = _policy(settings, clock)
-    event_log = _event_log(settings, clock)
     vast = vast or vast_client(settings.vast.api_key.get_secret_value(), settings.vast.url)
-    keeper = _keeper_client(settings, vast)
-    cloud = VastCloud(vast, clock, f"{deployment}-", VastSettings(), random)
-    snapshots = SimSnapshots(keeper)
-
-    prefix = settings.topics.prefix
-    announcer = Announcer(deployment, prefix)
-    line = AgentLine(
-        token,
-        settings.agent.kafka or (settings.kafka.bootstrap if settings.kafka and not settings.agent.url else None),
-        settings.agent.url or f"http://{settings.http.host}:{settings.http.port}",
-        prefix,
-        settings.agent.install,
-        settings.speed,
+    speaks_kafka = settings.kafka is not None
+    surroundings = Surroundings(
+        clock=clock,
+        random=random,
+        replica=folder.replica,
+        store=Store(SqlStore(settings.database_url)),
+        event_log=_event_log(settings, clock),
+        vast=vast,
+        keeper=_keeper_client(settings, vast),
+        shell=_shell(settings, clock),
+        token=_token(settings, random),
+        timetable=Schedule(clock),
+        api=lambda services: ApiServer(create_app(services), settings.http.host, settings.http.port, clock),
+        lease_times=_lease_times(clock),
+        close=folder.close,
+        to_log=clock.to_wall if speaks_kafka else _as_it_is,
+        from_log=clock.from_wall if speaks_kafka else _as_it_is,
+        log_speed=settings.speed if speaks_kafka else 1.0,
     )
-    loop = Loop(store, policy, clock, random, announcer, line)
+    return await assemble(settings, surroundings)
+
+
+def _as_it_is(time: datetime) -> datetime:
+    return time
+
+
+async def assemble(settings: Settings, around: Surroundings) -> Daemon:
+    """Build the daemon on what it is given. Raise StoreUnavailable."""
+    clock, store, random = around.clock, around.store, around.random
+    leases = Leases(store, clock, around.replica, around.lease_times)
+    deployment = await store.transact(lambda tx: tx.deployment(lambda: f"fo-{random.token(6)}"))
+    policy, prefix = _policy(settings, clock), settings.topics.prefix
+    cloud = VastCloud(around.vast, clock, f"{deployment}-", VastSettings(), random)
+    snapshots = SimSnapshots(around.keeper)
+    volumes = VastVolumes(VastApi(around.vast, clock, random, VastSettings()), clock)
+    announcer = Announcer(deployment, prefix)
+    loop = Loop(store, policy, clock, random, announcer, _agent_line(settings, around.token))
     ingest = Ingest(
-        _ingest_settings(settings, clock),
-        event_log,
+        _ingest_settings(settings, around),
+        around.event_log,
         Detector(policy, _limits(clock)),
         policy,
         clock,
         random.token(12),
         loop,
     )
-    volumes = VastVolumes(VastApi(vast, clock, random, VastSettings()), clock)
-    runner = Runner(store, loop, Outside(cloud, shell, snapshots, volumes), policy, clock, deployment, leases)
-    prober = Prober(loop, cloud, shell, clock, [_endpoint(text) for text in settings.ssh.witnesses])
+    runner = Runner(store, loop, Outside(cloud, around.shell, snapshots, volumes), policy, clock, deployment, leases)
+    prober = Prober(loop, cloud, around.shell, clock, [_endpoint(text) for text in settings.ssh.witnesses])
     loop.wire(ingest, prober.probe, runner.begin)
     fleet_cloud, fleet_volumes = leases.guard(cloud, FLEET), leases.guard(volumes, FLEET)
-    rearm = Rearm(store, loop, fleet_cloud, leases.guard(shell, FLEET), policy, clock, deployment, announcer)
+    fleet_shell = leases.guard(around.shell, FLEET)
+    rearm = Rearm(store, loop, fleet_cloud, fleet_shell, policy, clock, deployment, announcer)
     sweep = Sweep(store, loop, runner, fleet_cloud, fleet_volumes, rearm, clock, deployment, leases)
     readiness = ReadinessPoll(loop, cloud, snapshots, volumes, policy, clock)
     registry = Registry(store, loop, cloud, announcer, clock)
@@ -244,44 +264,42 @@ async def _compose(
     door = CommandDoor(
         prefix + topics.COMMANDS,
         f"{settings.topics.group}-commands",
-        event_log,
+        around.event_log,
         commands,
         store,
         announcer,
         clock,
-        (lambda time: time) if settings.kafka is None else clock.from_wall,
+        around.from_log,
     )
-    publisher = Publisher(store, event_log, clock, lambda: leases.holds(FLEET))
+    publisher = Publisher(store, around.event_log, clock, lambda: leases.holds(FLEET), around.publish_every_s)
     watch = TopicWatch(
-        event_log,
+        around.event_log,
         topics.specs(prefix, settings.topics.partitions),
         store,
         clock,
         lambda: ingest.blindness is not None or publisher.problem is not None,
     )
-    app = create_app(
-        Services(
-            store=store,
-            loop=loop,
-            commands=commands,
-            registry=registry,
-            readiness=readiness,
-            event_log=event_log,
-            heartbeat_topic=prefix + topics.HEARTBEATS,
-            clock=clock,
-            token=token,
-            policy=policy,
-            version=metadata.version("failoverd"),
-            health=Vitals(loop, ingest, publisher, readiness, watch, clock, "kafka" if settings.kafka else "embedded"),
-        )
+    services = Services(
+        store=store,
+        loop=loop,
+        commands=commands,
+        registry=registry,
+        readiness=readiness,
+        event_log=around.event_log,
+        heartbeat_topic=prefix + topics.HEARTBEATS,
+        clock=clock,
+        token=around.token,
+        policy=policy,
+        version=metadata.version("failoverd"),
+        health=Vitals(loop, ingest, publisher, readiness, watch, clock, "kafka" if settings.kafka else "embedded"),
     )
     return Daemon(
         settings=settings,
         clock=clock,
         store=store,
-        event_log=event_log,
+        event_log=around.event_log,
         cloud=cloud,
-        http=(vast, keeper) if keeper is not vast else (vast,),
+        http=(around.vast, around.keeper) if around.keeper is not around.vast else (around.vast,),
         loop=loop,
         ingest=ingest,
         runner=runner,
@@ -292,53 +310,66 @@ async def _compose(
         commands=commands,
         door=door,
         publisher=publisher,
-        schedule=Schedule(clock),
-        api=ApiServer(app, settings.http.host, settings.http.port, clock),
+        schedule=around.timetable,
+        api=around.api(services),
         leases=leases,
-        folder=folder,
+        close=around.close,
         topics=watch,
-        token=token,
-        public_key=shell.public_key,
+        token=around.token,
+        public_key=around.shell.public_key,
         deployment=deployment,
     )
 
 
-def _policy(settings: Settings, clock: SystemClock) -> Policy:
+def _agent_line(settings: Settings, token: str) -> AgentLine:
+    """Agents of replacements beat to the broker, unless an address was named for them."""
+    return AgentLine(
+        token,
+        settings.agent.kafka or (settings.kafka.bootstrap if settings.kafka and not settings.agent.url else None),
+        settings.agent.url or f"http://{settings.http.host}:{settings.http.port}",
+        settings.topics.prefix,
+        settings.agent.install,
+        settings.speed,
+    )
+
+
+def _policy(settings: Settings, clock: Clock) -> Policy:
     """No source answers faster at a higher speed: evidence is never called stale within five real seconds, or a busy
     machine would ask for ever."""
     policy = settings.policy.policy()
     return replace(policy, evidence_max_age_s=max(policy.evidence_max_age_s, clock.real(5.0)))
 
 
-def _tick_every_s(clock: SystemClock) -> float:
+def _tick_every_s(clock: Clock) -> float:
     """Once a second, but never more than ten times a real one."""
     return max(1.0, clock.real(0.1))
 
 
-def _lease_times(clock: SystemClock) -> LeaseTimes:
+def _lease_times(clock: Clock) -> LeaseTimes:
     """No process renews faster at a higher speed: a lease is never shorter than four real seconds."""
     length_s = max(10.0, clock.real(4.0))
     return LeaseTimes(length_s, length_s / 5, length_s / 5)
 
 
-def _limits(clock: SystemClock) -> LogTimeLimits:
+def _limits(clock: Clock) -> LogTimeLimits:
     """The clamp follows the ticks; a gap is never judged on less than a real second."""
     tick = _tick_every_s(clock)
     return LogTimeLimits(max_step_s=2 * tick, max_gap_s=max(2 * tick, clock.real(1.0)))
 
 
-def _ingest_settings(settings: Settings, clock: SystemClock) -> IngestSettings:
+def _ingest_settings(settings: Settings, around: Surroundings) -> IngestSettings:
     return IngestSettings(
         topic=settings.topics.prefix + topics.HEARTBEATS,
         partitions=settings.topics.partitions,
         group=settings.topics.group,
-        tick_every_s=_tick_every_s(clock),
-        blind_after_s=max(3.0, clock.real(1.0)),
-        log_time=LogTime() if settings.kafka is None else LogTime(settings.speed, clock.to_wall),
+        tick_every_s=_tick_every_s(around.clock),
+        scan_every_s=around.scan_every_s,
+        blind_after_s=max(3.0, around.clock.real(1.0)),
+        log_time=LogTime(around.log_speed, around.to_log),
     )
 
 
-def _event_log(settings: Settings, clock: SystemClock) -> EventLog:
+def _event_log(settings: Settings, clock: Clock) -> EventLog:
     kafka = settings.kafka
     if kafka is None:
         return EmbeddedLog(clock)

@@ -252,7 +252,8 @@ class Ingest:
                 self._sink.dead_letter(record, cause)
                 continue
             if isinstance(event, Notice):
-                self._take_notice(event)
+                if record.offset >= history_until:
+                    self._take_notice(event)
             else:
                 chunk.append(event)
         if chunk:
@@ -282,6 +283,7 @@ class Ingest:
             del self._beats[next(iter(self._beats))]
 
     def _take_notice(self, notice: Notice) -> None:
+        """Only a live one: what is read back was announced before, and an agent may long have begun again."""
         what = f"{notice.what} {notice.detail}".strip()
         self._sink.post(MachineId(notice.machine_id), Noticed(InstanceId(notice.instance_id), Source.NOTICE, what))
 

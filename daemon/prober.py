@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import structlog
 
@@ -12,7 +13,7 @@ from daemon.loop import Loop
 from machines.errors import StepError
 from machines.evidence import provider_testimony, ssh_testimony
 from machines.failover import Probed
-from machines.model import Endpoint, InstanceId, Machine, MachineId, Source, Testimony, Word
+from machines.model import Endpoint, Instance, InstanceId, Machine, MachineId, Source, Testimony, Word
 from machines.ports import Clock, GpuCloud, Reach, Shell
 from machines.states import State
 
@@ -71,24 +72,29 @@ class Prober:
 
     async def ask(self, machine: Machine, primary: InstanceId) -> tuple[Testimony, ...]:
         """What the provider and the SSH port say of the machine's primary now."""
-        provider, reach, witness = await asyncio.gather(
+        (provider, shown), reach, witness = await asyncio.gather(
             self._ask_provider(machine, primary), self._reach(machine.ssh), self._has_witness(machine)
         )
+        if shown is not None and shown.ssh is not None and shown.ssh != machine.ssh:
+            # A container gets a new port at each start: what the old one says is nobody's word.
+            reach, machine = await self._reach(shown.ssh), replace(machine, ssh=shown.ssh)
         answered = provider.word is not Word.UNKNOWN or "listing" in provider.detail
         at = self._clock.now()
         if machine.ssh is None:
             return (provider, Testimony(Source.SSH, Word.UNKNOWN, "its SSH endpoint is not known", at))
         return (provider, ssh_testimony(reach, witness, answered, at))
 
-    async def _ask_provider(self, machine: Machine, primary: InstanceId) -> Testimony:
-        """A listing from before the suspicion would only say how it was then."""
+    async def _ask_provider(self, machine: Machine, primary: InstanceId) -> tuple[Testimony, Instance | None]:
+        """Its word, and the row that it rests on. A listing from before the suspicion would only say how it was then."""
         suspected_s = (self._clock.now() - machine.since).total_seconds() if machine.since else 0.0
         try:
             listing = await self._cloud.list(max_age_s=max(0.0, min(_LISTING_MAX_AGE_S, suspected_s)))
             shown = None if primary in listing.instances else await self._cloud.show(primary)
         except StepError as error:
-            return Testimony(Source.PROVIDER, Word.UNKNOWN, f"the provider gave no answer: {error}", self._clock.now())
-        return provider_testimony(primary, listing, shown, listing.at)
+            said = f"the provider gave no answer: {error}"
+            return Testimony(Source.PROVIDER, Word.UNKNOWN, said, self._clock.now()), None
+        row = listing.instances.get(primary) or shown
+        return provider_testimony(primary, listing, shown, listing.at), row
 
     async def _reach(self, endpoint: Endpoint | None) -> Reach:
         return Reach.UNKNOWN if endpoint is None else await self._shell.reach(endpoint)

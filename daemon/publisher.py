@@ -22,12 +22,15 @@ _KEEP = timedelta(hours=1)
 class Publisher:
     """At least once: a crash between append and mark sends a record again, with the same ce_id."""
 
-    def __init__(self, store: Store, event_log: EventLog, clock: Clock, is_ours: Callable[[], bool]) -> None:
+    def __init__(
+        self, store: Store, event_log: EventLog, clock: Clock, is_ours: Callable[[], bool], look_every_s: float = 0.2
+    ) -> None:
         """`is_ours`: does this replica publish now? One does for the whole fleet."""
         self._store = store
         self._log = event_log
         self._clock = clock
         self._is_ours = is_ours
+        self._look_every_s = look_every_s
         self._is_down = False
         self.problem: str | None = None
         """Why nothing can be published now."""
@@ -45,7 +48,7 @@ class Publisher:
                 self._tell(True, str(error))
                 sent = 0
             if sent == 0:
-                await self._clock.sleep(max(0.2, self._clock.real(0.1)))
+                await self._clock.sleep(max(self._look_every_s, self._clock.real(0.1)))
 
     async def publish(self) -> int:
         """Publish one batch; how many records it had. Raise LogUnavailable, StoreUnavailable."""

@@ -6,7 +6,6 @@ rental; whatever bears it is found again by it, and is accounted for while the d
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -22,6 +21,7 @@ from machines.model import (
     Claim,
     Debt,
     DebtKind,
+    Endpoint,
     HostId,
     Instance,
     Label,
@@ -39,6 +39,7 @@ from machines.model import (
 from machines.onstart import held_back
 from machines.policy import Policy
 from machines.ports import Clock, GpuCloud, Shell
+from machines.shell_lines import WriteMarker
 from machines.strategies.ladder import ladder
 from machines.strategies.warm_pool import MARKER
 
@@ -119,13 +120,20 @@ class Rearm:
 
     async def _mark(self, machine: Machine, volume: VolumeMount) -> None:
         """Write the machine's number onto the volume, by its living primary: a standby checks it before it serves."""
-        if machine.ssh is None:
-            raise NotYet("the primary has no address", _WAIT_FOR_HEALTH)
-        marker = shlex.quote(f"{volume.path.rstrip('/')}/{MARKER}")
-        command = f"mkdir -p {shlex.quote(volume.path)} && echo {machine.id} > {marker}"
-        result = await self._shell.run(machine.ssh, command, machine.host_key, timeout_s=30.0)
+        ssh = await self._address(machine)
+        command = WriteMarker(volume.path, int(machine.id), f"{volume.path.rstrip('/')}/{MARKER}").line()
+        result = await self._shell.run(ssh, command, machine.host_key, timeout_s=30.0)
         if result.exit_status != 0:
             raise NotYet(f"the volume could not be marked: {result.stderr[:200]}", _WAIT_FOR_HEALTH)
+
+    async def _address(self, machine: Machine) -> Endpoint:
+        """As the provider shows it now: a container gets a new port at each start."""
+        listing = await self._cloud.list(max_age_s=5.0)
+        row = listing.instances.get(machine.primary) if machine.primary is not None else None
+        found = row.ssh if row is not None and row.ssh is not None else machine.ssh
+        if found is None:
+            raise NotYet("the primary has no address", _WAIT_FOR_HEALTH)
+        return found
 
     async def _watch(self, debt: Debt, machine: Machine, label: Label, claimed_at: datetime) -> None:
         claim = claim_of(label, claimed_at)

@@ -43,6 +43,8 @@ T = TypeVar("T")
 
 _UNKNOWN_DELAY_S = 2.0
 _UNDO_DELAY_S = 15.0
+_LONGEST_NAP_S = 30.0
+"""Then the clock is looked at again: it may have been stepped since the wait began."""
 
 _NOT_PROVIDED = {
     Rung.REGIONAL_VOLUME: ("no_offer_matches", "no regional volume is registered for this machine"),
@@ -180,7 +182,8 @@ class Runner:
             case Undo(step):
                 await self._undo(ctx, step)
             case Wait(until):
-                await self._pause(ctx, max(0.05, (until - self._clock.now()).total_seconds()))
+                left = (until - self._clock.now()).total_seconds()
+                await self._pause(ctx, min(_LONGEST_NAP_S, max(0.05, left)))
             case Succeeded():
                 await self._succeeded(machine, running, strategy)
             case Abandoned(code, why):

@@ -53,8 +53,11 @@ class LogClock:
             return
         step = appended - self.newest
         self.now += min(max(step, 0.0), self.limits.max_step_s)
-        self.newest = max(self.newest, appended)
-        if step > self.limits.max_gap_s:
+        was_stepped_back = -step > self.limits.max_gap_s
+        # Records that lie a little out of order must not make log time run faster. A clock that was stepped back is
+        # another matter: waiting until it has caught up would leave its machines unwatched for so long.
+        self.newest = appended if was_stepped_back else max(self.newest, appended)
+        if was_stepped_back or step > self.limits.max_gap_s:
             self.gap_at = self.now
 
 

@@ -13,6 +13,8 @@ _PLACE = '"$HOME/.failoverd"'
 _SERVE = '"$HOME/.failoverd/serve"'
 _HELD = '"$HOME/.failoverd/held"'
 _HEAD = "# failoverd: this waits until the instance is its machine"
+_BEGIN = f"{_HEAD}\nif [ -e {_SERVE} ]; then\n"
+_END = f"\nelse\nmkdir -p {_PLACE} && touch {_HELD}\nfi\n"
 
 
 def held_back(onstart: str | None) -> str | None:
@@ -20,7 +22,14 @@ def held_back(onstart: str | None) -> str | None:
     if onstart is None or not onstart.strip() or onstart.startswith(_HEAD):
         return onstart
     script = onstart.rstrip("\n")
-    return f"{_HEAD}\nif [ -e {_SERVE} ]; then\n{script}\nelse\nmkdir -p {_PLACE} && touch {_HELD}\nfi\n"
+    return f"{_BEGIN}{script}{_END}"
+
+
+def held_script(text: str) -> str | None:
+    """The inverse: what this script holds back, and None where it holds nothing back."""
+    text = text.rstrip("\n") + "\n"
+    is_held = text.startswith(_BEGIN) and text.endswith(_END)
+    return text.removeprefix(_BEGIN).removesuffix(_END) if is_held else None
 
 
 def let_go(onstart: str | None) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import msgspec
@@ -19,6 +19,9 @@ from machines.policy import Policy
 from machines.ports import Clock, Fleet, GpuCloud, Journal, Shell, SnapshotStore, VolumeStore
 
 T = TypeVar("T")
+
+_CLOCKS_DIFFER = timedelta(seconds=5)
+"""Two replicas' clocks may be so far apart; that is no step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +208,10 @@ def _is_exhausted(step: Step[Any], here: _Progress) -> bool:
 
 
 def _is_waiting(last: Entry | None, mark: Mark, now: datetime) -> bool:
-    return last is not None and last.mark is mark and last.until is not None and last.until > now
+    """A wait is never longer than it was meant to be: where more is left, a clock was stepped back since."""
+    if last is None or last.mark is not mark or last.until is None:
+        return False
+    return timedelta(0) < last.until - now <= last.until - last.at + _CLOCKS_DIFFER
 
 
 def _unwind(

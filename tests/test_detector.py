@@ -87,6 +87,24 @@ def test_a_stepped_clock_counts_for_two_seconds_at_most():
     assert story.silent() == []
 
 
+def test_a_clock_that_was_stepped_back_leaves_nobody_unwatched():
+    story = armed()
+    story.tick(seconds=3600.0)
+    story.tick(seconds=-3600.0)
+    story.tick(times=31)
+    assert not story.detector.has_gap(0)
+    assert story.silent() != []
+
+
+def test_records_a_little_out_of_order_do_not_make_log_time_run_faster():
+    story = armed()
+    before = story.detector.clock(0).now
+    for _ in range(20):
+        story.tick(seconds=1.5)
+        story.tick(seconds=-1.5)
+    assert story.detector.clock(0).now - before < 2.0
+
+
 def test_a_replay_moves_nothing():
     story = armed()
     before = story.detector.clock(0).now

@@ -9,10 +9,10 @@ from adapters.embedded_log import EmbeddedLog
 from adapters.system_clock import SystemClock
 from daemon.ingest import Ingest, IngestSettings
 from events import codec, topics
-from events.schema import Heartbeat
+from events.schema import Heartbeat, Notice
 from events.topics import Message
 from machines.detector import Detector
-from machines.failover import Heard, Signal
+from machines.failover import Heard, Noticed, Signal
 from machines.model import InstanceId, Machine, MachineId, Mode
 from machines.policy import Policy
 from machines.states import State
@@ -48,6 +48,11 @@ def beat(sequence: int, boot_id: str = "b1") -> Message:
     return Message(topics.HEARTBEATS, codec.encode(event), b"1", partition=0)
 
 
+def shutdown(boot_id: str) -> Message:
+    event = Notice(1, 7001, boot_id, "shutdown", "the agent was told to end")
+    return Message(topics.HEARTBEATS, codec.encode(event), b"1", partition=0)
+
+
 async def until(is_so) -> None:
     async with asyncio.timeout(10):
         while not is_so():  # noqa: ASYNC110 - the ingest tells a sink, not an event
@@ -59,7 +64,7 @@ async def test_beats_from_before_the_assignment_are_history_and_later_ones_are_l
     log, policy = EmbeddedLog(clock), Policy()
     await log.start()
     await log.ensure_topics(topics.specs(partitions=1))
-    await log.append_all([beat(sequence) for sequence in range(1, 6)])
+    await log.append_all([shutdown("b0"), *(beat(sequence) for sequence in range(1, 6))])
     ingest = Ingest(IngestSettings(topics.HEARTBEATS, 1), log, Detector(policy), policy, clock, "d1", sink)
     ingest.know(lambda: (MACHINE,))
     ingest.follow(MACHINE)
@@ -70,10 +75,13 @@ async def test_beats_from_before_the_assignment_are_history_and_later_ones_are_l
         history = [signal for signal in sink.posted if isinstance(signal, Heard)]
         assert history
         assert not any(signal.is_live for signal in history)
+        assert not any(isinstance(signal, Noticed) for signal in sink.posted), "it was announced before we listened"
         await log.append(beat(6))
         await until(lambda: len(sink.posted) > len(history))
         fresh = sink.posted[len(history) :]
         assert all(isinstance(signal, Heard) and signal.is_live for signal in fresh)
+        await log.append(shutdown("b1"))
+        await until(lambda: isinstance(sink.posted[-1], Noticed))
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

@@ -159,3 +159,10 @@ def test_every_attempt_comes_to_an_end(outcomes, cancel):
                     assert {step.name for step in STRATEGY.steps if step.undo and step.name in started} <= undone
                 return
     raise AssertionError("the attempt did not end")
+
+
+def test_a_wait_ends_where_the_clock_was_stepped_back_since():
+    waiting = Entry("a", Mark.WAITING, T0, until=T0 + timedelta(seconds=10))
+    entries = (Entry("a", Mark.STARTED, T0), waiting)
+    assert next_move(STRATEGY, entries, T0 - timedelta(seconds=3)) == Wait(T0 + timedelta(seconds=10))
+    assert next_move(STRATEGY, entries, T0 - timedelta(hours=1)) == Run(A)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import insert
 
@@ -51,6 +51,11 @@ class SqlStore:
         """Run the work in one transaction."""
         with self.transaction() as tx:
             return work(tx)
+
+    def driver(self) -> Any:
+        """The driver's connection of a store in memory: for an observer that reads beside the transactions."""
+        with self._engine.connect() as connection:
+            return connection.connection.driver_connection
 
     def close(self) -> None:
         self._engine.dispose()

@@ -6,7 +6,6 @@ may have rented is forgotten.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -31,6 +30,7 @@ from machines.model import (
 )
 from machines.onstart import held_back
 from machines.saga import StepContext
+from machines.shell_lines import CheckPlace
 from machines.strategies.serving import Place
 
 STEP = "rent_candidate"
@@ -181,7 +181,7 @@ class _Race:
     async def _check(self, candidate: Candidate, row: Instance, ssh: Endpoint) -> Winner | None:
         """GPU, disk and shell in one command over SSH; then whether it can download at all."""
         try:
-            result = await self._ctx.shell.run(ssh, _check_command(self._ctx.machine.workspace_path), timeout_s=30.0)
+            result = await self._ctx.shell.run(ssh, CheckPlace(self._ctx.machine.workspace_path).line(), timeout_s=30.0)
             snapshot = self._wish.snapshot
             fault = _check_fault(result.exit_status, result.stdout, row, snapshot.size_bytes if snapshot else 0)
             if fault is None and snapshot is not None:
@@ -331,14 +331,6 @@ def _is_start_error(detail: str) -> bool:
     """The texts of a start-up failure that Vast leaves in status_msg (facts/vast-api.md, section 9.2)."""
     marks = ("OCI runtime create failed", "manifest unknown", "pull access denied", "port is already allocated")
     return any(mark.lower() in detail.lower() for mark in marks)
-
-
-def _check_command(workspace_path: str) -> str:
-    place = shlex.quote(workspace_path)
-    return (
-        f"mkdir -p {place} && nvidia-smi --query-gpu=name --format=csv,noheader"
-        f" && echo --- && df -Pk {place} | tail -n 1"
-    )
 
 
 def _check_fault(exit_status: int, stdout: str, row: Instance, needed_bytes: int) -> str | None:

@@ -8,33 +8,17 @@ does not, and has no -z) cannot matter.
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterator, Sequence
 
 from machines.errors import Refused
 from machines.saga import StepContext
+from machines.shell_lines import MISSING, HashFiles
 from machines.strategies.serving import Place
 
 _AT_ONCE = 8000
 """Names a command: its answer has 65 bytes for each, and a shell keeps a million."""
 _TIMEOUT_S = 600.0
-_MISSING = "-"
 _ANSWER = re.compile(r"[0-9a-f]{64}|-")
-_HASH = r"""
-plain=1
-for file do [ -f "$file" ] || plain=0; done
-if [ $plain = 1 ] && lines=$(sha256sum -- "$@" 2>/dev/null) && [ "$(printf '%s\n' "$lines" | wc -l)" -eq $# ]; then
-    printf '%s\n' "$lines" | sed 's/^[\\]//' | cut -c1-64
-else
-    for file do
-        digest=
-        [ -f "$file" ] && digest=$(sha256sum < "$file" | cut -c1-64)
-        printf '%s\n' "${digest:--}"
-    done
-fi
-"""
-"""One process for all files where each is there and has one line, else one for each. Names begin with ./, so that none
-reads as an option."""
 
 
 async def digests(ctx: StepContext, place: Place, names: Sequence[str]) -> dict[str, str | None]:
@@ -47,13 +31,12 @@ async def digests(ctx: StepContext, place: Place, names: Sequence[str]) -> dict[
             shown = next((answer for answer in answers if _ANSWER.fullmatch(answer) is None), "")[:80]
             why = f"hashing {len(batch)} files gave {len(answers)} answers {shown!r}: are xargs -0 and sha256sum there?"
             raise Refused("verify_failed", why)
-        found |= {name: None if answer == _MISSING else answer for name, answer in zip(batch, answers, strict=True)}
+        found |= {name: None if answer == MISSING else answer for name, answer in zip(batch, answers, strict=True)}
     return found
 
 
 async def _ask(ctx: StepContext, place: Place, names: Sequence[str]) -> list[str]:
-    workspace = shlex.quote(ctx.machine.workspace_path)
-    command = f"cd {workspace} && xargs -0 sh -c {shlex.quote(_HASH)} sh"
+    command = HashFiles(ctx.machine.workspace_path).line()
     stdin = b"".join(b"./" + name.encode("utf-8", "surrogateescape") + b"\0" for name in names)
     result = await ctx.shell.run(place.ssh, command, place.host_key, timeout_s=_TIMEOUT_S, stdin=stdin)
     if result.exit_status != 0:

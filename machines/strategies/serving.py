@@ -11,8 +11,8 @@ import msgspec
 
 from machines.errors import NotYet
 from machines.model import Endpoint, HostId, InstanceId, Label, LandlordId, Replacement
-from machines.onstart import let_go
 from machines.saga import Step, StepContext
+from machines.shell_lines import ShowAgentStatus, StartServing
 
 _SSH_AGAIN = timedelta(seconds=5)
 _HEARD_AGAIN = timedelta(seconds=0.2)
@@ -62,8 +62,8 @@ def start_agent(found: Step[P]) -> Step[AgentStarted]:
     async def run(ctx: StepContext) -> AgentStarted:
         place = ctx.output(found)
         heard = ctx.fleet.heard(place.instance)
-        command = ctx.fleet.agent_command(ctx.machine, place.instance)
-        command = f"{let_go(ctx.machine.workload.onstart)}; {command}"
+        agent = ctx.fleet.agent_command(ctx.machine, place.instance)
+        command = StartServing(ctx.machine.workload.onstart, agent).line()
         result = await ctx.shell.run(place.ssh, command, place.host_key, timeout_s=60.0)
         if result.exit_status != 0:
             raise NotYet(f"the agent did not start (status {result.exit_status}): {result.stderr[:200]}", _SSH_AGAIN)
@@ -104,7 +104,7 @@ async def _watch_locally(ctx: StepContext, place: Place, before: str) -> FirstBe
 
 async def _local_status(ctx: StepContext, place: Place) -> tuple[str, int] | None:
     """(boot id, sequence) that the agent wrote down on its own machine."""
-    result = await ctx.shell.run(place.ssh, 'cat "$HOME/.failoverd/agent.json"', place.host_key, timeout_s=30.0)
+    result = await ctx.shell.run(place.ssh, ShowAgentStatus().line(), place.host_key, timeout_s=30.0)
     try:
         status = msgspec.json.decode(result.stdout.encode(), type=_LocalStatus)
     except msgspec.DecodeError:

@@ -10,7 +10,6 @@ Both write the volume that the old instance wrote, so it must be stopped or dest
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,6 +18,7 @@ from machines.errors import NotYet, Refused
 from machines.journal import Entry, Mark
 from machines.model import Instance, InstanceId, Reason, Rung, Standby, Status, VolumeId, VolumeMount
 from machines.saga import Step, StepContext, Strategy
+from machines.shell_lines import ListGpus, ReadMarker
 from machines.strategies import candidates, serving
 from machines.strategies.candidates import Wish
 from machines.strategies.fencing import FENCE_BESIDE_VOLUME, FENCE_BY_DESTROYING
@@ -153,7 +153,7 @@ async def await_running(ctx: StepContext) -> Place:
     if row.status is not Status.RUNNING or row.ssh is None:
         raise _not_up(ctx, waits, f"the standby reads {row.status.value}", _NEXT_LISTING)
     try:
-        result = await ctx.shell.run(row.ssh, "nvidia-smi -L", timeout_s=30.0)
+        result = await ctx.shell.run(row.ssh, ListGpus().line(), timeout_s=30.0)
     except NotYet as error:
         # The port opens some seconds after the container; each of them is the customer's.
         raise _not_up(ctx, waits, f"{_RUNS}: {error.why}", _SSH_AGAIN) from error
@@ -204,8 +204,7 @@ def verify_workspace(found: Step[serving.P]) -> Step[Workspace]:
 
     async def run(ctx: StepContext) -> Workspace:
         place, volume = ctx.output(found), _volume_of(ctx)
-        marker = shlex.quote(f"{volume.path.rstrip('/')}/{MARKER}")
-        command = f"cd {shlex.quote(ctx.machine.workspace_path)} && {{ cat {marker} 2>/dev/null || echo unmarked; }}"
+        command = ReadMarker(ctx.machine.workspace_path, f"{volume.path.rstrip('/')}/{MARKER}").line()
         result = await ctx.shell.run(place.ssh, command, place.host_key, timeout_s=30.0)
         says = result.stdout.strip()
         if result.exit_status != 0:

@@ -1,0 +1,65 @@
+"""One world with its API and control plane, in memory and on whatever clock it is given: for simulations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from starlette.applications import Starlette
+from starlette.types import ASGIApp
+
+from adapters.sim.control import Control
+from adapters.sim.form import Form
+from adapters.sim.instances import Instance
+from adapters.sim.loader import load
+from adapters.sim.memory_bodies import MemoryBodies, MemoryStarter
+from adapters.sim.settings import WorldSettings
+from adapters.sim.vast_api import BothSlashForms, VastApi, unknown_path, wrong_method
+from adapters.sim.world import World
+from machines.ports import Clock
+
+_LONGEST_NAP_S = 1.0
+
+
+class MemoryWorld:
+    """The twin of SimServer: the same world and the same routes, and bodies that are neither files nor processes."""
+
+    def __init__(self, seed: int, settings: WorldSettings, clock: Clock, starter: MemoryStarter) -> None:
+        self._clock = clock
+        self.on_change: Callable[[], None] = lambda: None
+        """Told of each change of a body."""
+        self.world = World(seed, settings, clock.now(), has_body=True)
+        self.bodies = MemoryBodies(self.world, starter)
+        self.world.snapshots.speaks = lambda instance_id: instance_id in self.bodies.count_agents()
+        api = VastApi(self.world, clock, self.settle, None)
+        control = Control(self.world, clock, self.settle, self.bodies.count_agents)
+        handlers = {404: unknown_path, 405: wrong_method}
+        self.app: ASGIApp = BothSlashForms(
+            Starlette(routes=[*api.routes(), *control.routes()], exception_handlers=handlers)
+        )
+
+    def load(self, body: dict[str, object]) -> list[Instance]:
+        """Instances that run at once; `body` as POST /sim/instances takes it."""
+        found = load(self.world, Form(body), self._clock.now())
+        self.carry_out()
+        return found
+
+    def carry_out(self) -> None:
+        """Do what the world wants done to its bodies."""
+        effects = self.world.drain()
+        for effect in effects:
+            self.bodies.apply(effect)
+        if effects:
+            self.on_change()
+
+    async def settle(self) -> None:
+        self.carry_out()
+
+    async def run(self) -> None:
+        """Until cancelled: do what is due. An operation may plan something sooner than the next look: at most a second
+        passes before it is seen, and every request first does what is due by then."""
+        while True:
+            self.world.advance(self._clock.now())
+            self.carry_out()
+            due = self.world.next_due()
+            wait = _LONGEST_NAP_S if due is None else (due - self._clock.now()).total_seconds()
+            await self._clock.sleep(max(0.001, min(wait, _LONGEST_NAP_S)))

@@ -1,0 +1,54 @@
+"""What the simulation has found, each as the short story that showed it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from daemon.simulate import be_quiet
+from daemon.simulation.run import Outcome, simulate
+from daemon.simulation.weather import Event
+from tests.simulation.planted import story
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    be_quiet()
+    yield
+    structlog.reset_defaults()
+
+
+def play(*events: Event, strategy: str = "cpu_standby", minutes: int = 12) -> Outcome:
+    outcome = simulate(1, story(*events, minutes=minutes), strategy)
+    assert outcome.violations == ()
+    return outcome
+
+
+def test_a_rebooted_machine_is_asked_at_its_new_port_and_not_taken_for_dead_when_its_agent_dies() -> None:
+    outcome = play(Event(20, "container_crashes", 0, 0, "reboot helps"), Event(200, "agent_dies", 0, 200))
+    assert outcome.seen["automatic failovers"] == 1, "only the reboot"
+
+
+def test_a_death_after_the_brokers_clock_was_stepped_for_a_while_is_noticed_soon() -> None:
+    outcome = play(Event(5, "broker_clock_steps", 1, 20), Event(60, "host_dies", 0))
+    assert outcome.seen["failover succeeded by cpu_standby"] == 1
+    assert outcome.simulated_s < 30 * 60
+
+
+def test_a_failover_under_a_clock_that_was_stepped_back_and_forth_goes_on() -> None:
+    steps = (Event(at, "clock_steps", 0, 10, "back") for at in (40, 65, 90, 115, 140))
+    outcome = play(Event(20, "host_dies", 0), *steps)
+    assert outcome.seen["failover succeeded by cpu_standby"] == 1
+    assert outcome.simulated_s < 30 * 60
+
+
+def test_a_replayed_notice_makes_no_suspect() -> None:
+    outcome = play(
+        Event(5, "broker_clock_steps", 1, 60),
+        Event(20, "container_crashes", 0, 0, "reboot helps"),
+        Event(300, "log_is_replayed"),
+        Event(400, "log_is_replayed"),
+    )
+    assert outcome.seen["edge healthy -> detecting"] == 1
