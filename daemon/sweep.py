@@ -15,6 +15,7 @@ import structlog
 
 from adapters.sql.executor import Store
 from adapters.sql.tx import Tx
+from daemon.alarms import Alarms
 from daemon.changes import debt_alert, pay_debt
 from daemon.leases import Leases
 from daemon.loop import Loop
@@ -78,6 +79,7 @@ class Sweep:
         self._clock = clock
         self._deployment = deployment
         self._patience = Patience()
+        self._alarms = Alarms(clock)
         self._suspects: dict[InstanceId, datetime] = {}
         self.foreign: tuple[Instance, ...] = ()
         """Rentals with another deployment's label: only reported, never touched."""
@@ -86,7 +88,8 @@ class Sweep:
     async def ring(self) -> None:
         """Signal `Due` to every machine whose alarm has come and that is this replica's to look after."""
         now, by_fleet = self._clock.now(), self._leases.holds(FLEET)
-        for machine in await self._store.transact(lambda tx: tx.due(now, 1000)):
+        due = await self._store.transact(lambda tx: tx.due(now, 1000))
+        for machine in (*due, *self._alarms.overdue(self._loop.machines())):
             if self._loop.rings_for(machine, by_fleet):
                 self._loop.post(machine, Due())
 

@@ -15,6 +15,9 @@ from machines.model import Evidence, Instance, InstanceId, Listing, Source, Stat
 from machines.policy import Policy
 from machines.ports import Reach
 
+_LONGEST_ROUND = timedelta(minutes=5)
+"""Between two rounds of questions, with every time-out of the provider's in between."""
+
 
 class Verdict(Enum):
     DEAD = "dead"
@@ -79,7 +82,9 @@ def collect(before: Evidence | None, instance: InstanceId, said: Sequence[Testim
     same = before if before is not None and before.instance == instance else None
     dead = any(testimony.word in (Word.DEAD, Word.GONE, Word.CRASHED) for testimony in said)
     alive = any(testimony.word is Word.ALIVE and testimony.source is Source.SSH for testimony in said)
-    since = (same.dead_since if same and same.dead_since else at) if dead and not alive else None
+    # Rounds an hour apart, or before one another, are the work of a clock that was stepped: the row begins anew.
+    goes_on = same is not None and timedelta(0) <= at - same.at <= _LONGEST_ROUND
+    since = (same.dead_since if same and same.dead_since and goes_on else at) if dead and not alive else None
     kept = () if same is None else tuple(t for t in same.testimonies if t.source in (Source.NOTICE, Source.WEBHOOK))
     return Evidence(instance, (*kept, *said), at, since, (same.rounds if same else 0) + 1)
 

@@ -137,3 +137,14 @@ def test_a_mute_provider_lets_nobody_die(reach, minutes):
 def test_an_empty_list_for_a_minute_is_no_verdict():
     empty = provider_testimony(ME, listing(), None, T0)
     assert verdict(empty, ssh(Reach.REFUSED), seconds=60, rounds=7).verdict is Verdict.UNSURE
+
+
+@pytest.mark.parametrize("step", [timedelta(hours=1), timedelta(hours=-1)])
+def test_a_clock_that_is_stepped_between_two_rounds_confirms_nothing_and_delays_nothing_for_long(step):
+    said = provider(RUNNING), ssh(Reach.SILENT)
+    evidence = collect(None, ME, said, T0)
+    evidence = collect(evidence, ME, said, T0 + step)
+    assert judge(evidence, POLICY).verdict is Verdict.UNSURE
+    for seconds in (10, 20, 30):
+        evidence = collect(evidence, ME, said, T0 + step + timedelta(seconds=seconds))
+    assert judge(evidence, POLICY).verdict is Verdict.DEAD

@@ -151,7 +151,7 @@ class Books:
         """Would this periodic job of a daemon find anything?"""
         match job:
             case "alarms":
-                return self._any("SELECT 1 FROM machines WHERE look_at <= ? LIMIT 1", stored(now))
+                return self._any("SELECT 1 FROM machines WHERE look_at IS NOT NULL LIMIT 1")
             case "resume":
                 return self._any("SELECT 1 FROM failovers WHERE ended_at IS NULL LIMIT 1")
             case "debts":

@@ -265,7 +265,7 @@ class Oracle:
                 self._closed_at.setdefault(replica.name, now)
 
     def _on_ended(self, replica: Replica, row: FailoverRow) -> None:
-        outcome = f"succeeded by {row.strategy}" if row.success else f"ended with {row.code}"
+        outcome = f"succeeded by {row.strategy or 'repair_primary'}" if row.success else f"ended with {row.code}"
         self.seen[f"failover {outcome}"] += 1
         self._theatre.history.tell(replica.name, f"failover {row.id} of machine {row.machine} {outcome}")
 

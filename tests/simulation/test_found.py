@@ -52,3 +52,9 @@ def test_a_replayed_notice_makes_no_suspect() -> None:
         Event(400, "log_is_replayed"),
     )
     assert outcome.seen["edge healthy -> detecting"] == 1
+
+
+def test_an_alarm_that_was_set_under_a_clock_an_hour_ahead_comes_all_the_same() -> None:
+    outcome = play(Event(20, "container_freezes", 0, 900), Event(45, "clock_steps", 0, 30, "forward"))
+    assert outcome.seen["automatic failovers"] == 1
+    assert outcome.simulated_s < 30 * 60
