@@ -59,6 +59,8 @@ class Oracle:
         self._machines: dict[int, MachineRow] = {}
         self._failovers: dict[str, FailoverRow] = {}
         self._journal: dict[str, int] = {}
+        self._told: dict[str, str] = {}
+        """The step that each failover's story spoke of last."""
         self._fences: dict[int, int] = {}
         self._answers: dict[str, str | None] = {}
         self._ill_at: dict[int, float] = {}
@@ -279,7 +281,9 @@ class Oracle:
     def _check_entry(self, replica: Replica, row: FailoverRow, entry: JournalRow) -> None:
         self.seen[f"step {entry.step} {entry.mark}"] += 1
         what = f"machine {row.machine}: {entry.step} {entry.mark}"
-        if entry.mark == "waiting":
+        is_again = entry.mark == "started" and self._told.get(row.id) == entry.step
+        self._told[row.id] = entry.step
+        if entry.mark == "waiting" or is_again:
             self._theatre.history.note(replica.name, what)
         else:
             self._theatre.history.tell(replica.name, what)
