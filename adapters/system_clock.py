@@ -36,8 +36,9 @@ class SystemClock:
         return self._origin_wall + timedelta(seconds=(time.monotonic() - self._origin) * self.speed)
 
     def monotonic(self) -> float:
-        """Scaled seconds from an arbitrary origin; never steps."""
-        return time.monotonic() * self.speed
+        """Scaled seconds from an arbitrary origin; never steps. Where the system tells it, the time in which the whole
+        machine was suspended counts: a lease runs on meanwhile."""
+        return _since_boot() * self.speed
 
     def real(self, seconds: float) -> float:
         """How many scaled seconds pass in so many real seconds: for limits that must not shrink with the speed."""
@@ -71,6 +72,11 @@ class SystemClock:
 def cpu_seconds() -> float:
     """What this process has used of a core so far."""
     return time.process_time()
+
+
+def _since_boot() -> float:
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if clock is None else time.clock_gettime(clock)
 
 
 class SystemRandom:

@@ -15,7 +15,7 @@ from daemon.commands import Asked, Commands
 from events import codec, topics
 from events.codec import Undecodable
 from events.schema import Command
-from machines.errors import LogUnavailable
+from machines.errors import LogUnavailable, Stale
 from machines.ports import Clock, EventLog, Record
 from machines.problems import Problem, unreadable
 
@@ -69,7 +69,7 @@ class CommandDoor:
                 try:
                     await self._take(record)
                     break
-                except StoreUnavailable as error:
+                except (StoreUnavailable, Stale) as error:
                     log.error("store_unavailable", error=str(error))
                     await self._clock.sleep(self._clock.real(1.0))
 

@@ -46,7 +46,7 @@ from daemon.sweep import Sweep
 from daemon.topic_watch import TopicWatch
 from events import topics
 from machines.detector import Detector, LogTimeLimits
-from machines.errors import StepError
+from machines.errors import Stale, StepError
 from machines.lease import FLEET, LeaseTimes
 from machines.model import Endpoint, MachineId
 from machines.policy import Policy
@@ -170,15 +170,17 @@ class Daemon:
 
     async def _register(self, machine: MachineId, body: dict[str, object]) -> None:
         """Configuration registers what is new; what the daemon learned since (a new primary) is not overwritten."""
-        known = await self.store.transact(lambda tx: tx.machine(machine))
-        if known is not None and known.primary is not None:
-            body.pop("gpu_instance_id", None)
-            body.pop("ssh_host", None)
-            body.pop("ssh_port", None)
         while True:
             try:
-                await self.registry.put(machine, body, "configuration")
+                known = await self.store.transact(lambda tx: tx.machine(machine))
+                learned = ("gpu_instance_id", "ssh_host", "ssh_port") if known is not None and known.primary else ()
+                news = {name: value for name, value in body.items() if name not in learned}
+                await self.registry.put(machine, news, "configuration")
                 return
+            except (StoreUnavailable, Stale) as error:
+                # The database is away, or another replica registers the same machines at this moment.
+                log.warning("registration_postponed", machine=machine, because=str(error))
+                await self.clock.sleep(self.clock.real(1.0))
             except Problem as problem:
                 if problem.status < 500:
                     log.error("machine_not_registered", machine=machine, problem=str(problem), remedy=problem.remedy)

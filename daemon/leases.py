@@ -54,8 +54,10 @@ class Leases:
 
     def guard(self, port: P, name: str) -> P:
         """The port, each of whose calls first looks whether the lease is still ours: the first thing that a replica
-        does after a pause. The calls of the port raise Fenced."""
-        return cast("P", _Guarded(port, lambda: self.require(name)))
+        does after a pause. A port that lets calls wait (`on_behalf_of`) looks again when they leave. They raise Fenced."""
+        leave = getattr(port, "on_behalf_of", None)
+        inner = port if leave is None else leave(lambda: self.require(name))
+        return cast("P", _Guarded(inner, lambda: self.require(name)))
 
     # -- taking and giving back
 

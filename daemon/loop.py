@@ -208,7 +208,8 @@ class Loop:
                     result = item()
                     if asyncio.iscoroutine(result):
                         await result
-            except StoreUnavailable as error:
+            except (StoreUnavailable, Stale) as error:
+                # Stale: another replica changed the machine under every try. Stored state is the truth, so again.
                 log.error("store_unavailable", error=str(error))
                 await self._clock.sleep(self._clock.real(1.0))
                 self._queue.put_nowait(item)

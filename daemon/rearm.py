@@ -106,7 +106,8 @@ class Rearm:
         now = self._clock.now()
         label = Label(f"{self._deployment}-m{machine.id}-standby-{debt.id}-{debt.tries}")
         claim = Claim(label, offers[0], now, machine.workload, held_back(machine.workload.onstart), volume)
-        await self._store.transact(lambda tx: tx.bind_debt(debt.id, label, now))
+        if not await self._store.transact(lambda tx: tx.bind_debt(debt.id, label, now)):
+            raise NotYet("another replica settled this debt meanwhile", _LOOK_AGAIN)
         try:
             await self._cloud.rent(claim)
         except Refused as refused:
@@ -163,8 +164,11 @@ class Rearm:
 
         def work(tx: Tx) -> Machine:
             now = tx.machine(machine.id)
-            if now is None or now.failover is not None or now.primary != machine.primary:
+            is_same = now is not None and (now.primary, now.volume) == (machine.primary, machine.volume)
+            if now is None or not is_same or now.failover is not None or now.standby is not None:
                 raise NotYet("the machine changed while its standby came up", _LOOK_AGAIN)
+            if not tx.is_open(debt.id):
+                raise NotYet("another replica settled this debt meanwhile", _LOOK_AGAIN)
             saved = tx.save_machine(replace(now, standby=standby))
             pay_debt(tx, debt.id, self._clock.now())
             tx.post(self._announcer.machine(saved, now, self._clock.now()))

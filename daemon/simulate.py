@@ -127,8 +127,11 @@ def _line(outcome: Outcome) -> str:
     )
 
 
+QUIET = ("failoverd.agent", "httpx", "asyncio")
+
+
 def be_quiet() -> None:
     """The daemon's log lines would be thousands, and tell less than the story."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    for name in ("failoverd.agent", "httpx", "asyncio"):
+    for name in QUIET:
         logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -28,9 +28,11 @@ from machines.lease import FLEET
 from machines.model import (
     Debt,
     DebtKind,
+    FailoverId,
     Instance,
     InstanceId,
     Label,
+    Machine,
     MachineId,
     Status,
 )
@@ -84,6 +86,9 @@ class Sweep:
         self.foreign: tuple[Instance, ...] = ()
         """Rentals with another deployment's label: only reported, never touched."""
         self.orphans: tuple[Orphan, ...] = ()
+        self.released: tuple[Instance, ...] = ()
+        """Rentals of ours that became a machine, and that no machine names any more: somebody removed it and keeps its
+        instance. Only reported, never touched."""
 
     async def ring(self) -> None:
         """Signal `Due` to every machine whose alarm has come and that is this replica's to look after."""
@@ -133,7 +138,7 @@ class Sweep:
     async def _settle(self, debt: Debt) -> None:
         match debt.kind:
             case DebtKind.DESTROY_INSTANCE if debt.instance is not None:
-                await self._cloud.destroy(debt.instance)
+                await self._destroy(debt.instance)
             case DebtKind.DESTROY_CLAIM if debt.label is not None and debt.claimed_at is not None:
                 await self._cloud.destroy(claim_of(debt.label, debt.claimed_at))
             case DebtKind.STOP_INSTANCE if debt.instance is not None:
@@ -147,6 +152,20 @@ class Sweep:
             case _:
                 raise Refused("invalid_debt", f"debt {debt.id} of kind {debt.kind.value} names nothing to act on")
 
+    async def _destroy(self, instance: InstanceId) -> None:
+        """What was replaced, unless somebody has named it as a machine's instance since."""
+
+        def owner(tx: Tx) -> Machine | None:
+            named = tx.machine_by_primary(instance)
+            return named or next(
+                (one for one in tx.machines() if one.standby and one.standby.instance == instance), None
+            )
+
+        named = await self._store.transact(owner)
+        if named is not None:
+            raise Refused("instance_in_use", f"instance {instance} was registered again, for machine {named.id}")
+        await self._cloud.destroy(instance)
+
     async def _start_again(self, machine_id: MachineId, instance: InstanceId) -> None:
         """A primary that was fenced in vain. One that was replaced meanwhile must never come up again."""
         asked = await self._loop.apply(machine_id, StartAsked(instance))
@@ -159,6 +178,21 @@ class Sweep:
         except (NotYet, Refused) as error:
             await self._loop.apply(machine_id, StartFailed(instance, error.why, isinstance(error, Refused)))
             raise
+        finally:
+            await self._stop_if_fenced(machine_id, instance)
+
+    async def _stop_if_fenced(self, machine_id: MachineId, instance: InstanceId) -> None:
+        """A failover that began while our start was on its way has proved a stop that the start may have undone."""
+
+        def work(tx: Tx) -> None:
+            machine = tx.machine(machine_id)
+            if machine is None or (machine.failover is None and machine.primary == instance):
+                return
+            failover = machine.failover.id if machine.failover else machine.last_failover
+            why = "our own start of it may have met the failover that fenced it"
+            tx.add_debts([Debt(DebtKind.STOP_INSTANCE, machine_id, failover, instance, None, None, why)])
+
+        await self._store.transact(work)
 
     async def _keep_stopped(self, instance: InstanceId) -> None:
         """A fenced host that was silent may return: it is stopped until it reads so, or until it is gone."""
@@ -197,6 +231,9 @@ class Sweep:
         self.foreign = tuple(row for row in rows if row.label and _is_foreign(row.label, self._deployment))
         now = self._clock.now()
         lost = [row for row in ours if row.id not in explained[0] and row.label not in explained[1]]
+        given = await self._store.transact(lambda tx: {row.id for row in lost if _was_handed_over(tx, row)})
+        self.released = tuple(row for row in lost if row.id in given)
+        lost = [row for row in lost if row.id not in given]
         self._suspects = {row.id: self._suspects.get(row.id, now) for row in lost}
         ripe = [row for row in lost if now - self._suspects[row.id] >= timedelta(seconds=_ORPHAN_AGE_S)]
         self.orphans = tuple(
@@ -241,6 +278,13 @@ class Sweep:
         ]
         await self._store.transact(lambda tx: tx.add_debts(debts))
         log.warning("orphans_found", instances=[row.id for row in rows])
+
+
+def _was_handed_over(tx: Tx, row: Instance) -> bool:
+    """Did it become a machine? Its label names the failover; whatever replaced it owes its destruction."""
+    found = re.search(r"-(fo_[a-z0-9]+)-", row.label or "")
+    record = tx.failover(FailoverId(found.group(1))) if found else None
+    return record is not None and record.new is not None and record.new.instance == row.id
 
 
 def _paid(tx: Tx, debt: Debt, at: datetime) -> None:

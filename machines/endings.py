@@ -183,5 +183,9 @@ def _parked(machine: Machine, running: Running, code: str, why: str, scene: _Sce
         return _lost(machine, running, Lost(code, why), scene)
     parked = follow(machine, Trigger.ATTEMPT_PARKED, scene.now, text)
     closed = replace(parked, failover=None, last_failover=running.id, look_at=None)
-    ended = EndFailover(running, False, code, why, None)
+    debts: tuple[Debt, ...] = ()
+    if running.rung is Rung.WARM_POOL and machine.standby is not None:
+        # Perhaps it runs: its undo is what did not come to an end.
+        debts = (_debt(machine, running, DebtKind.STOP_INSTANCE, machine.standby.instance, "perhaps started"),)
+    ended = EndFailover(running, False, code, why, None, debts)
     return Decision(closed, (ended, Notify(f"machine-{machine.id}", f"{machine.name}: {text}")))

@@ -22,6 +22,7 @@ _DUE = (
     .order_by(_c.due_at.nulls_first(), _c.id)
     .limit(bindparam("most"))
 )
+_IS_OPEN = select(_c.id).where(_c.id == bindparam("wanted"), _c.closed_at.is_(None)).with_for_update()
 _CHANGE = update(DEBTS).where(_c.id == bindparam("wanted"), _c.closed_at.is_(None))
 _POSTPONE = _CHANGE.values(tries=_c.tries + 1, due_at=bindparam("new_due_at"), last_error=bindparam("error"))
 _BIND = _CHANGE.values(label=bindparam("label"), claimed_at=bindparam("claimed_at"))
@@ -69,6 +70,10 @@ class DebtStatements(Statements):
         """The label under which the debt is about to rent, written before it does; None once that claim is settled."""
         values = {"wanted": debt, "label": label, "claimed_at": claimed_at}
         return self._connection.execute(_BIND, values).rowcount == 1
+
+    def is_open(self, debt: int) -> bool:
+        """Locked until the commit (on PostgreSQL; SQLite has one writer): nobody else closes it meanwhile."""
+        return self._connection.execute(_IS_OPEN, {"wanted": debt}).one_or_none() is not None
 
     def pay_debt(self, debt: int, at: datetime) -> bool:
         """False where it was closed before."""

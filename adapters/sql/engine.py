@@ -112,7 +112,7 @@ def _sqlite(url: URL, wait_s: float, foreign_keys: bool) -> Engine:
 
 def _postgresql(url: URL, wait_s: float) -> Engine:
     milliseconds = int(wait_s * 1000)
-    bounds = f"-c lock_timeout={milliseconds} -c idle_in_transaction_session_timeout=60000 -c timezone=UTC"
+    bounds = f"-c lock_timeout={milliseconds} -c idle_in_transaction_session_timeout=5000 -c timezone=UTC"
     return create_engine(
         url,
         pool_pre_ping=True,

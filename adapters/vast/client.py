@@ -7,6 +7,7 @@ comes back is a reply that was understood: yes, or a no with its kind.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import copy
 from datetime import timedelta
 
 import httpx
@@ -42,6 +43,14 @@ class VastApi:
         self._random = random
         self._settings = settings
         self._pacer = Pacer(clock, settings)
+        self._may_send: Callable[[], None] = lambda: None
+
+    def on_behalf_of(self, may_send: Callable[[], None]) -> VastApi:
+        """The same API with the same lanes, whose every call first asks `may_send` when it leaves; what that raises ends
+        the call unsent."""
+        view = copy(self)
+        view._may_send = may_send
+        return view
 
     async def call(
         self,
@@ -59,6 +68,7 @@ class VastApi:
         failed = throttled = 0
         while True:
             await self._pacer.turn(route)
+            self._may_send()
             sending()
             outcome = await self._attempt(route, number, body, query)
             if isinstance(outcome, Reply) and outcome.kind is Kind.THROTTLED:

@@ -7,6 +7,8 @@ only while the account still answers our key and pays for nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from copy import copy
 from datetime import datetime, timedelta
 
 import httpx
@@ -39,6 +41,13 @@ class VastCloud:
         self._api = VastApi(client, clock, random, settings)
         self._listing = SharedListing(self._api, clock, settings)
         self._creates = Creates(clock)
+
+    def on_behalf_of(self, may_send: Callable[[], None]) -> VastCloud:
+        """The same cloud, for an actor whose leave may lapse while a call waits for its turn. The shared listing stays
+        everybody's."""
+        view = copy(self)
+        view._api = self._api.on_behalf_of(may_send)
+        return view
 
     async def search(self, query: OfferQuery, host: HostId | None = None) -> tuple[Offer, ...]:
         """Offers that fulfil every condition, cheapest first; with `host`, also where this account already rents."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from copy import copy
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from adapters.vast.client import VastApi
@@ -17,19 +19,32 @@ from machines.ports import Clock
 _RELEASE_AGAIN = timedelta(seconds=15)
 
 
+@dataclass(slots=True)
+class _Reading:
+    """What the provider showed last; shared by all who act on somebody's behalf."""
+
+    volumes: Mapping[VolumeId, Volume] = field(default_factory=dict)
+    at: float = float("-inf")
+
+
 class VastVolumes:
     """There is no read of a single volume, so the list is read and shared for as long as the caller allows."""
 
     def __init__(self, api: VastApi, clock: Clock) -> None:
         self._api = api
         self._clock = clock
-        self._read_at = float("-inf")
-        self._seen: Mapping[VolumeId, Volume] = {}
+        self._last = _Reading()
+
+    def on_behalf_of(self, may_send: Callable[[], None]) -> VastVolumes:
+        """As `VastCloud.on_behalf_of`."""
+        view = copy(self)
+        view._api = self._api.on_behalf_of(may_send)
+        return view
 
     async def volumes(self, max_age_s: float = 0.0) -> Mapping[VolumeId, Volume]:
         """Raise Unknown where the list did not come whole: a volume that it lacks is not gone by that."""
-        if max_age_s > 0 and self._clock.monotonic() - self._read_at <= max_age_s:
-            return self._seen
+        if max_age_s > 0 and self._clock.monotonic() - self._last.at <= max_age_s:
+            return self._last.volumes
         asked_at = self._clock.monotonic()
         reply = await self._api.call(LIST_VOLUMES, query={"owner": "me", "type": "all_volume"})
         rows = reply.fields.get("volumes")
@@ -39,8 +54,8 @@ class VastVolumes:
             found = [_volume_from(row) for row in rows]
         except BadRow as error:
             raise Unknown(f"a volume was shown in a form that we cannot read: {error}") from error
-        self._seen, self._read_at = {volume.id: volume for volume in found}, asked_at
-        return self._seen
+        self._last.volumes, self._last.at = {volume.id: volume for volume in found}, asked_at
+        return self._last.volumes
 
     async def delete(self, volume: VolumeId) -> None:
         """Refused by the provider while an instance has it, running or stopped, and for about 30 s after."""

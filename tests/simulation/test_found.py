@@ -2,22 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
-import structlog
-
-from daemon.simulate import be_quiet
 from daemon.simulation.run import Outcome, simulate
 from daemon.simulation.weather import Event
 from tests.simulation.planted import story
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    be_quiet()
-    yield
-    structlog.reset_defaults()
 
 
 def play(*events: Event, strategy: str = "cpu_standby", minutes: int = 12) -> Outcome:

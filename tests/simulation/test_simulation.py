@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-import structlog
 
-from daemon.simulate import be_quiet
 from daemon.simulation.run import simulate
 from daemon.simulation.scenarios import SCENARIOS, Scenario
 from daemon.simulation.shrink import shrink
@@ -17,13 +14,6 @@ from tests.simulation.planted import PLANTED, Planted, planted
 
 FEW = ("claim not journaled", "silence alone kills", "old instance not fenced")
 """The others are looked for by `python -m tests.simulation.planted`."""
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    be_quiet()
-    yield
-    structlog.reset_defaults()
 
 
 def short(name: str, minutes: int = 4) -> Scenario:
