@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -11,7 +11,20 @@ from typing import Any
 from daemon.demo_watch import Look, narrate
 from daemon.sweep import Sweep
 from machines.errors import NotYet, Refused
-from machines.model import Debt, DebtKind, InstanceId, Machine, MachineId
+from machines.model import (
+    Debt,
+    DebtKind,
+    HostId,
+    Instance,
+    InstanceId,
+    Label,
+    LandlordId,
+    Listing,
+    Machine,
+    MachineId,
+    Status,
+)
+from machines.states import State
 from tests.test_api_stage import BEGIN, Stage, stage
 
 OLD = InstanceId(7007)
@@ -23,11 +36,20 @@ class Provider:
 
     answer: Exception | None = None
     destroyed: list[InstanceId] = field(default_factory=list)
+    rows: list[Instance] = field(default_factory=list)
+    while_starting: Callable[[], Awaitable[None]] | None = None
 
     async def destroy(self, instance: InstanceId) -> None:
         if self.answer is not None:
             raise self.answer
         self.destroyed.append(instance)
+
+    async def start(self, instance: InstanceId) -> None:
+        if self.while_starting is not None:
+            await self.while_starting()
+
+    async def list(self, max_age_s: float = 0.0) -> Listing:
+        return Listing({row.id: row for row in self.rows}, True, BEGIN)
 
 
 @asynccontextmanager
@@ -98,6 +120,73 @@ async def test_the_stop_that_a_destroyed_instance_was_owed_is_dropped_with_the_d
         left = await s.store.transact(lambda tx: tx.open_debts())
         assert provider.destroyed == [OLD]
         assert [(one.kind, one.instance) for one in left] == [(DebtKind.STOP_INSTANCE, 1)]
+
+
+async def test_what_became_a_machine_is_no_orphan_after_that_machine_was_removed() -> None:
+    """Its owner keeps it; only what nobody ever had is destroyed."""
+    async with owing() as (s, provider, sweep):
+        await s.machine()
+        waiting = await s.begin()
+        failover = await s.win(new=500)
+        await waiting
+        await s.store.transact(lambda tx: [tx.pay_debt(one.id, BEGIN) for one in tx.open_debts()])
+        assert await s.store.transact(lambda tx: tx.remove_machine(MachineId(123)))
+        theirs, lost = f"fo-test-m123-{failover}-a1-c0", f"fo-test-m123-{failover}-a1-c1"
+        provider.rows = [rental(500, theirs), rental(501, lost)]
+        for _ in range(3):
+            await sweep.find_orphans()
+            await s.clock.advance(61)
+        owed = await s.store.transact(lambda tx: tx.open_debts())
+        assert {(one.kind, one.instance) for one in owed} == {(DebtKind.DESTROY_CLAIM, 501)}
+        assert [row.id for row in sweep.released] == [500]
+
+
+async def test_an_old_instance_that_was_registered_again_is_not_destroyed() -> None:
+    async with owing(debt(instance=InstanceId(456789))) as (s, provider, sweep):
+        await s.machine()
+        await sweep.pay_debts()
+        assert provider.destroyed == []
+        (left,) = await s.store.transact(lambda tx: tx.open_debts())
+        assert "registered again, for machine 123" in (left.last_error or "")
+
+
+async def test_a_start_that_meets_a_new_failover_is_stopped_again() -> None:
+    """The fence of that failover may have been proved before our start arrived."""
+    async with owing(debt(DebtKind.START_INSTANCE, machine=MachineId(123), instance=InstanceId(456789))) as (
+        s,
+        provider,
+        sweep,
+    ):
+        await s.machine(state=State.DETECTING)
+        begun: list[Any] = []
+
+        async def begin_meanwhile() -> None:
+            begun.append(await s.begin())
+
+        provider.while_starting = begin_meanwhile
+        await sweep.pay_debts()
+        owed = await s.store.transact(lambda tx: tx.open_debts())
+        assert [(one.kind, one.instance) for one in owed] == [(DebtKind.STOP_INSTANCE, 456789)]
+        await s.win()
+        await begun[0]
+
+
+def rental(number: int, label: str) -> Instance:
+    return Instance(
+        InstanceId(number),
+        Label(label),
+        Status.RUNNING,
+        True,
+        True,
+        HostId(1),
+        LandlordId(1),
+        None,
+        "RTX 4090",
+        1,
+        False,
+        0.4,
+        "",
+    )
 
 
 def test_who_watches_is_not_told_that_a_destroyed_instance_was_stopped() -> None:

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from adapters.vast import KeyDead, VastSettings
-from machines.errors import NotYet, Unknown
+from machines.errors import Fenced, NotYet, Unknown
 from machines.model import InstanceId, OfferQuery
 from tests.test_vast_provider import CREATE, DEAD_KEY, DONE, LIST, Provider, claim, page, row, virtual
 
@@ -50,6 +50,25 @@ async def test_an_idle_endpoint_is_called_at_once() -> None:
     await asyncio.sleep(100)
     await cloud.stop(InstanceId(7))
     assert provider.times == [0.0, 100.0]
+
+
+@virtual
+async def test_a_call_whose_actor_lost_its_leave_while_it_waited_is_not_sent() -> None:
+    provider = Provider()
+    cloud = provider.cloud(EXACT)
+    provider.on(STOP_7, DONE)
+    lapsed_at = 0.5
+
+    def may_send() -> None:
+        if asyncio.get_running_loop().time() > lapsed_at:
+            raise Fenced("another replica has the lease")
+
+    mine = cloud.on_behalf_of(may_send)
+    results = await asyncio.gather(*(mine.stop(InstanceId(7)) for _ in range(3)), return_exceptions=True)
+    assert [type(result) for result in results] == [type(None), Fenced, Fenced]
+    assert len(provider.requests) == 1
+    await cloud.stop(InstanceId(7))
+    assert len(provider.requests) == 2, "others have their own leave, and the same lanes"
 
 
 # The wait is what was asked for and a quarter more: half the jitter's range.
