@@ -16,7 +16,7 @@ FEW = ("claim not journaled", "silence alone kills", "old instance not fenced")
 """The others are looked for by `python -m tests.simulation.planted`."""
 
 
-def short(name: str, minutes: int = 4) -> Scenario:
+def short(name: str, minutes: int = 3) -> Scenario:
     return replace(SCENARIOS[name], minutes=minutes, a_minute=2.0)
 
 
