@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from daemon.simulation.run import Outcome, simulate
+from daemon.simulation.scenarios import SCENARIOS
 from daemon.simulation.weather import Event
 from tests.simulation.planted import story
 
@@ -45,3 +46,10 @@ def test_an_alarm_that_was_set_under_a_clock_an_hour_ahead_comes_all_the_same() 
     outcome = play(Event(20, "container_freezes", 0, 900), Event(45, "clock_steps", 0, 30, "forward"))
     assert outcome.seen["automatic failovers"] == 1
     assert outcome.simulated_s < 30 * 60
+
+
+def test_a_create_that_waited_for_its_turn_is_not_sent_by_a_replica_that_was_overtaken_meanwhile() -> None:
+    """Seed 202 of S2: frozen in the provider's queue, with the claim given up by the other replica when it wakes."""
+    outcome = simulate(202, SCENARIOS["S2"], "all", (0, 2))
+    assert outcome.violations == ()
+    assert outcome.seen["failovers"] == 1
