@@ -6,6 +6,7 @@ open already.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -53,6 +54,10 @@ class Patience:
     def forget(self, debt: Debt) -> None:
         """It is closed."""
         self._courses.pop(debt.id, None)
+
+    def keep(self, still_open: Collection[int]) -> None:
+        """Forget those that were closed elsewhere: dropped by their failover, or paid by another replica."""
+        self._courses = {number: course for number, course in self._courses.items() if number in still_open}
 
     def _course(self, debt: Debt, now: datetime) -> _Course:
         return self._courses.get(debt.id) or _Course(now)

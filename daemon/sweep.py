@@ -226,7 +226,8 @@ class Sweep:
             log.info("orphan_scan_skipped", because=str(error))
             return
         rows = tuple(listing.instances.values())
-        explained = await self._store.transact(self._explained)
+        debts, explained = await self._store.transact(self._explained)
+        self._patience.keep(debts)
         ours = [row for row in rows if row.label is not None and row.label.startswith(f"{self._deployment}-")]
         self.foreign = tuple(row for row in rows if row.label and _is_foreign(row.label, self._deployment))
         now = self._clock.now()
@@ -243,13 +244,13 @@ class Sweep:
         if ripe:
             await self._owe(ripe, now)
 
-    def _explained(self, tx: Tx) -> tuple[set[InstanceId], set[Label]]:
-        """(instances, labels) that a primary, a standby, a debt or a running failover accounts for."""
-        machines = tx.machines()
+    def _explained(self, tx: Tx) -> tuple[set[int], tuple[set[InstanceId], set[Label]]]:
+        """The open debts, and (instances, labels) that a primary, a standby, a debt or a running failover accounts for."""
+        machines, debts = tx.machines(), tx.open_debts()
         instances = {machine.primary for machine in machines if machine.primary is not None}
         instances |= {machine.standby.instance for machine in machines if machine.standby is not None}
         labels: set[Label] = set()
-        for debt in tx.open_debts():
+        for debt in debts:
             if debt.instance is not None:
                 instances.add(debt.instance)
             if debt.label is not None:
@@ -259,7 +260,7 @@ class Sweep:
                 label = entry.output.get("label")
                 if isinstance(label, str):
                     labels.add(Label(label))
-        return instances, labels
+        return {debt.id for debt in debts}, (instances, labels)
 
     async def _owe(self, rows: Sequence[Instance], now: datetime) -> None:
         """Destroyed by label: only rentals that bear a label which this deployment minted."""
