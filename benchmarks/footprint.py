@@ -27,6 +27,8 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 class Footprint:
     rss_mib: float
     """Of the whole process: the simulated world and its agents are in it."""
+    objects: int
+    """Live Python containers of the whole process: what a leak adds to, without the allocator's noise."""
     files: int
     tasks: int
     tables: Mapping[str, int]
@@ -35,7 +37,9 @@ class Footprint:
 
 def measure(daemon: Daemon) -> Footprint:
     gc.collect()
-    return Footprint(rss_mib(), len(os.listdir("/proc/self/fd")), len(asyncio.all_tasks()), tables(daemon))
+    return Footprint(
+        rss_mib(), len(gc.get_objects()), len(os.listdir("/proc/self/fd")), len(asyncio.all_tasks()), tables(daemon)
+    )
 
 
 def rss_mib() -> float:
