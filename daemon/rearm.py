@@ -157,7 +157,7 @@ class Rearm:
         if row is None:
             return late
         failed = row.status is Status.EXITED and row.wants_running
-        return failed or (late and row.status is not Status.EXITED)
+        return failed or (late and row.status not in (Status.EXITED, Status.RUNNING))
 
     async def _arm(self, debt: Debt, machine: Machine, standby: Standby) -> None:
         """The debt is paid with the arming: from here on its label is the machine's, and no more the debt's to destroy."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
@@ -33,3 +34,19 @@ async def test_a_standby_that_was_armed_in_the_last_commit_before_a_crash_is_kep
     ending = await play("warm_pool", (wire, Tripwire()), database_url)
     assert wire.is_dead
     assert (ending.has_standby, ending.instances, ending.faults) == (True, 2, ())
+
+
+@pytest.mark.parametrize(
+    ("story", "point"),
+    [
+        ("warm_pool", "before commit: warm_pool.await_running done"),
+        ("cpu_standby", "after commit: cpu_standby.rent_candidate waiting"),
+    ],
+)
+async def test_what_came_up_while_no_daemon_ran_is_not_too_late(story: str, point: str, tmp_path: Path) -> None:
+    """It was given up unseen, once nobody had looked for longer than a boot may take."""
+    wire, after = Tripwire(point), Tripwire(is_armed=True)
+    ending = await play(story, (wire, after), databases.new_file(tmp_path), pause_s=600.0)
+    assert wire.is_dead
+    assert (ending.strategy, ending.faults) == (story, ())
+    assert not [point for point in after.points if "rent_candidate" in point and "PUT /api/v0/asks" in point]

@@ -170,13 +170,19 @@ class _Race:
             if listing.complete and listing.instances and age > _LISTING_LAG:
                 await self._drop(candidate, "its rental has disappeared")
             return None
-        reason = _dead_boot(row, age, self._ctx.policy.boot_timeout_s)
+        reason = _dead_boot(row)
         if reason is not None:
             await self._drop(candidate, reason)
             return None
-        if row.status is not Status.RUNNING or row.ssh is None:
-            return None
-        return await self._check(candidate, row, row.ssh)
+        if row.status is Status.RUNNING and row.ssh is not None:
+            winner = await self._check(candidate, row, row.ssh)
+            if winner is not None:
+                return winner
+        # Late is only what was looked at: it may have come up long ago, while nobody of us was there.
+        timeout_s = self._ctx.policy.boot_timeout_s
+        if age > timedelta(seconds=timeout_s) and self._all[candidate.number].is_live:
+            await self._drop(candidate, f"not usable after {timeout_s:.0f} s (status {row.status.value})")
+        return None
 
     async def _check(self, candidate: Candidate, row: Instance, ssh: Endpoint) -> Winner | None:
         """GPU, disk and shell in one command over SSH; then whether it can download at all."""
@@ -316,14 +322,12 @@ def _one_a_host(offers: Sequence[Offer]) -> tuple[Offer, ...]:
     return tuple(first.values())
 
 
-def _dead_boot(row: Instance, age: timedelta, boot_timeout_s: float) -> str | None:
+def _dead_boot(row: Instance) -> str | None:
     """Why this candidate will not come up any more; None while it may."""
     if row.status in (Status.EXITED, Status.OFFLINE):
         return f"its container is {row.status.value}: {row.detail}"
     if row.status is not Status.RUNNING and _is_start_error(row.detail):
         return f"its container does not start: {row.detail}"
-    if age > timedelta(seconds=boot_timeout_s):
-        return f"not usable after {boot_timeout_s:.0f} s (status {row.status.value})"
     return None
 
 

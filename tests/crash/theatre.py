@@ -126,9 +126,9 @@ class Theatre:
             await wire.settle()
 
 
-async def play(story: str, wires: Sequence[Tripwire], database: str) -> Ending:
-    """One machine dies; where a wire trips, its daemon dies too and the next one takes over. Raise StillDying where
-    the last one was killed as well, and TimeoutError."""
+async def play(story: str, wires: Sequence[Tripwire], database: str, pause_s: float = 0.0) -> Ending:
+    """One machine dies; where a wire trips, its daemon dies too and the next one takes over, after a pause. Raise
+    StillDying where the last one was killed as well, and TimeoutError."""
     told = STORIES[story]
     with tempfile.TemporaryDirectory(prefix="failoverd-crash-") as name:
         theatre = Theatre(Path(name), told.sharing, database)
@@ -142,6 +142,7 @@ async def play(story: str, wires: Sequence[Tripwire], database: str) -> Ending:
                         await _end(stage, cast[0], told.ending)
                     if await _outlives(stage, cast, wire):
                         return await _ending(stage, cast)
+                await theatre.clock.sleep(pause_s)
     raise StillDying(f"{len(wires)} daemons were killed")
 
 
