@@ -103,7 +103,7 @@ async def test_the_shortest_form_is_what_is_stored() -> None:
         await s.http.put("/api/v1/machines/123", json={"workspace_path": "//data/x/../"})
         assert (await s.stored()).workspace_path == "/data"
         now = s.clock.now()
-        command = Command("failover", machine_id=123, command_id="k", arguments={"workspace_path": "/srv//work/"})
+        command = Command("failover", machine_id=123, command_id="k", arguments={"workspace_path": "/srv//data/"})
         await s.services.commands.submit(replace(Asked(command, "kafka", "ana", now, now)))
         await settle()
-        assert (await s.stored()).workspace_path == "/srv/work"
+        assert (await s.stored()).workspace_path == "/srv/data"
