@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from sqlalchemy import bindparam, insert, or_, select, update
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from adapters.sql.rows import debt_from, debt_values
 from adapters.sql.statements import Statements
@@ -26,24 +27,9 @@ _IS_OPEN = select(_c.id).where(_c.id == bindparam("wanted"), _c.closed_at.is_(No
 _CHANGE = update(DEBTS).where(_c.id == bindparam("wanted"), _c.closed_at.is_(None))
 _POSTPONE = _CHANGE.values(tries=_c.tries + 1, due_at=bindparam("new_due_at"), last_error=bindparam("error"))
 _BIND = _CHANGE.values(label=bindparam("label"), claimed_at=bindparam("claimed_at"))
-_DROP = (
-    update(DEBTS)
-    .where(
-        _c.failover_id == bindparam("wanted"),
-        _c.kind.in_(bindparam("kinds", expanding=True)),
-        _c.closed_at.is_(None),
-    )
-    .returning(_c.id)
-)
-_DROP_OF_INSTANCE = (
-    update(DEBTS)
-    .where(
-        _c.instance == bindparam("wanted"),
-        _c.kind.in_(bindparam("kinds", expanding=True)),
-        _c.closed_at.is_(None),
-    )
-    .returning(_c.id)
-)
+_OPEN_OF_KINDS = (_c.kind.in_(bindparam("kinds", expanding=True)), _c.closed_at.is_(None))
+_DROP = update(DEBTS).where(_c.failover_id == bindparam("wanted"), *_OPEN_OF_KINDS).returning(_c.id)
+_DROP_OF_INSTANCE = update(DEBTS).where(_c.instance == bindparam("wanted"), *_OPEN_OF_KINDS).returning(_c.id)
 
 
 class DebtStatements(Statements):
@@ -81,20 +67,19 @@ class DebtStatements(Statements):
 
     def drop_debts(self, failover: FailoverId, kinds: Collection[DebtKind], at: datetime) -> list[int]:
         """The open debts of these kinds that the failover no longer owes."""
-        values = {
-            "wanted": failover,
-            "kinds": sorted(kind.value for kind in kinds),
-            "closed_at": at,
-            "outcome": "dropped",
-        }
-        return sorted(self._connection.execute(_DROP, values).scalars())
+        return self._drop(_DROP, failover, kinds, at)
 
     def drop_debts_of(self, instance: InstanceId, kinds: Collection[DebtKind], at: datetime) -> list[int]:
         """The open debts of these kinds that this instance, which is no more, does not need any longer."""
+        return self._drop(_DROP_OF_INSTANCE, instance, kinds, at)
+
+    def _drop(
+        self, statement: ReturningUpdate[int], wanted: str | int, kinds: Collection[DebtKind], at: datetime
+    ) -> list[int]:
         values = {
-            "wanted": instance,
+            "wanted": wanted,
             "kinds": sorted(kind.value for kind in kinds),
             "closed_at": at,
             "outcome": "dropped",
         }
-        return sorted(self._connection.execute(_DROP_OF_INSTANCE, values).scalars())
+        return sorted(self._connection.execute(statement, values).scalars())
