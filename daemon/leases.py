@@ -61,9 +61,9 @@ class Leases:
 
     # -- taking and giving back
 
-    async def acquire(self, name: str, taken_from_another: Callable[[Tx], None]) -> bool:
-        """Take it, or False where another replica has it. `taken_from_another` writes into the same transaction.
-        Raise StoreUnavailable."""
+    async def acquire(self, name: str, also: Callable[[Tx, bool], None] | None = None) -> bool:
+        """Take it, or False where another replica has it. `also` writes into the same transaction, and hears whether the
+        lease is taken from another replica; where it raises Stale, nothing is taken. Raise StoreUnavailable."""
         if self.holds(name):
             return True
         began = self._clock.monotonic()
@@ -73,10 +73,10 @@ class Leases:
             if lease is not None and not self._watch.may_take(lease, self.replica, began):
                 raise Stale(f"replica {lease.holder} holds the lease of {name}")
             tx.take_lease(name, self.replica, lease)
-            if lease is not None and lease.holder != self.replica:
-                taken_from_another(tx)
-                return lease.holder
-            return None
+            former = lease.holder if lease is not None and lease.holder != self.replica else None
+            if also is not None:
+                also(tx, former is not None)
+            return former
 
         try:
             former = await self._store.transact(take)
@@ -126,7 +126,7 @@ class Leases:
                 self._believe(name, began)
             else:
                 self.forget(name)
-        if not self.holds(FLEET) and await self.acquire(FLEET, lambda tx: None):
+        if not self.holds(FLEET) and await self.acquire(FLEET):
             log.info("fleet_jobs_taken", replica=self.replica)
 
     def _believe(self, name: str, began: float) -> None:

@@ -106,12 +106,12 @@ class Rearm:
         now = self._clock.now()
         label = Label(f"{self._deployment}-m{machine.id}-standby-{debt.id}-{debt.tries}")
         claim = Claim(label, offers[0], now, machine.workload, held_back(machine.workload.onstart), volume)
-        if not await self._store.transact(lambda tx: tx.bind_debt(debt.id, label, now)):
+        if not await self._store.transact(lambda tx: tx.bind_debt(debt, label, now)):
             raise NotYet("another replica settled this debt meanwhile", _LOOK_AGAIN)
         try:
             await self._cloud.rent(claim)
         except Refused as refused:
-            await self._store.transact(lambda tx: tx.bind_debt(debt.id, None, None))
+            await self._store.transact(lambda tx: tx.bind_debt(replace(debt, label=label), None, None))
             if refused.code != "volume_in_use":
                 raise NotYet(refused.why, _NO_GPU) from refused
             self._unshared_until = now + _UNSHARED
@@ -142,7 +142,7 @@ class Rearm:
         row = (await self._cloud.list(max_age_s=5.0)).instances.get(instance) if instance is not None else None
         if instance is None or self._has_died(row, claimed_at):
             await self._cloud.destroy(claim)
-            await self._store.transact(lambda tx: tx.bind_debt(debt.id, None, None))
+            await self._store.transact(lambda tx: tx.bind_debt(debt, None, None))
             raise NotYet("the rental for the standby did not come up; another is tried", _LOOK_AGAIN)
         if row is None:
             raise NotYet("the listing does not show the standby yet", _LOOK_AGAIN)

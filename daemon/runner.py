@@ -12,10 +12,11 @@ import structlog
 
 from adapters.sql.errors import StoreUnavailable
 from adapters.sql.executor import Store
+from adapters.sql.tx import Tx
 from daemon.leases import Leases
 from daemon.loop import Loop
 from machines import errors
-from machines.errors import NotYet, Refused, StepError, Unknown
+from machines.errors import NotYet, Refused, Stale, StepError, Unknown
 from machines.failover import AttemptEnded, Lost, Parked, Repaired
 from machines.journal import Entry, Mark, as_output
 from machines.model import Debt, FailoverId, HostId, Machine, MachineId, Rung, Running
@@ -157,8 +158,16 @@ class Runner:
                 await self._clock.sleep(self._clock.real(1.0))
 
     async def _take(self, machine: MachineId, failover: FailoverId) -> bool:
-        """The failover's lease; False where another replica works on it."""
-        return await self._leases.acquire(failover, lambda tx: self._loop.raise_fence(tx, machine, failover))
+        """The failover's lease; False where another replica works on it, or where it has ended."""
+
+        def also(tx: Tx, is_taken_from_another: bool) -> None:
+            found = tx.machine(machine)
+            if found is None or found.failover is None or found.failover.id != failover:
+                raise Stale(f"failover {failover} has ended")
+            if is_taken_from_another:
+                self._loop.raise_fence(tx, machine, failover)
+
+        return await self._leases.acquire(failover, also)
 
     async def _machine(self, machine_id: MachineId) -> Machine | None:
         try:

@@ -40,7 +40,7 @@ class StateFolder:
             ) from error
         os.ftruncate(lock, 0)
         os.write(lock, f"{os.getpid()}\n".encode())
-        return cls(path, _replica_id(path, random), lock)
+        return cls(path, _replica_id(path, _place(lock), random), lock)
 
     def close(self) -> None:
         if self._lock is not None:
@@ -62,9 +62,20 @@ def write_secret(path: Path, text: str) -> None:
         file.write(text)
 
 
-def _replica_id(path: Path, random: Random) -> str:
-    """Made once, and kept: after a restart the daemon knows its own leases again."""
+def _replica_id(path: Path, place: str, random: Random) -> str:
+    """Kept with the place that it was made for: after a restart the daemon knows its own leases again, and a copy of the
+    directory is another replica."""
     file = path / "replica"
-    if not file.exists():
-        write_secret(file, "replica-" + random.token(10))
-    return file.read_text().strip()
+    kept = file.read_text().split() if file.exists() else []
+    if len(kept) == 2 and kept[1] == place:
+        return kept[0]
+    replica = "replica-" + random.token(10)
+    file.unlink(missing_ok=True)
+    write_secret(file, f"{replica} {place}\n")
+    return replica
+
+
+def _place(lock: int) -> str:
+    """This file on this file system, since this boot of the machine: no copy has the same, nor has a clone of the machine."""
+    found, boot = os.fstat(lock), Path("/proc/sys/kernel/random/boot_id")
+    return f"{found.st_dev}:{found.st_ino}:{boot.read_text().strip() if boot.exists() else ''}"

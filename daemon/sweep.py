@@ -41,6 +41,8 @@ from machines.ports import Clock, GpuCloud, VolumeStore
 log = structlog.get_logger(__name__)
 
 _DEBT_ERROR_DELAY_S = 30.0
+_DEADLY_DEBT_DELAY_S = 300.0
+_BEGUN = "a try has begun, and its end is not known"
 _DEBTS_AT_ONCE = 8
 _ORPHAN_AGE_S = 60.0
 
@@ -100,7 +102,7 @@ class Sweep:
 
     async def resume(self) -> None:
         """Take up every failover that runs in the store and that no replica works on."""
-        for record in await self._store.transact(lambda tx: tx.failovers(running_only=True, limit=1000)):
+        for record in await self._store.transact(lambda tx: tx.failovers(running_only=True, limit=None)):
             if not self._runner.is_running(record.machine) and self._leases.is_free(record.id):
                 log.info("failover_resumed", failover=record.id, machine=record.machine)
                 self._runner.begin(record.machine)
@@ -111,7 +113,8 @@ class Sweep:
 
         async def one(debt: Debt) -> None:
             async with slots:
-                await self._pay(debt)
+                if await self._begin(debt):
+                    await self._pay(debt)
 
         due = await self._store.transact(lambda tx: tx.due_debts(now, 100))
         # What still bills comes first; a standby for the next time can wait.
@@ -120,6 +123,21 @@ class Sweep:
         for error in ended:
             if isinstance(error, BaseException):
                 raise error  # The store is away, or a bug: every other debt had its turn all the same.
+
+    async def _begin(self, debt: Debt) -> bool:
+        """Written down before anything is done: a debt that kills the daemon must not be the first that its next life
+        meets. False where another replica has begun it."""
+        now, is_again = self._clock.now(), debt.last_error == _BEGUN
+        due_at = now + timedelta(seconds=_DEADLY_DEBT_DELAY_S if is_again else _DEBT_ERROR_DELAY_S)
+
+        def work(tx: Tx) -> bool:
+            begun = tx.begin_debt(debt, due_at, _BEGUN)
+            if begun and is_again:
+                what = f"debt {debt.id} ({debt.kind.value} of machine {debt.machine})"
+                tx.raise_alert(debt_alert(debt.id), f"{what}: the daemon ended while it was being paid", now)
+            return begun
+
+        return await self._store.transact(work)
 
     async def _pay(self, debt: Debt) -> None:
         try:
@@ -255,7 +273,7 @@ class Sweep:
                 instances.add(debt.instance)
             if debt.label is not None:
                 labels.add(debt.label)
-        for record in tx.failovers(running_only=True, limit=1000):
+        for record in tx.failovers(running_only=True, limit=None):
             for _, entry in tx.timeline(record.id):
                 label = entry.output.get("label")
                 if isinstance(label, str):

@@ -10,7 +10,7 @@ from machines.admission import FailoverRequest
 from machines.endings import on_attempt_ended
 from machines.evidence import Verdict, collect, judge
 from machines.hold import held_until, is_held
-from machines.model import Evidence, Machine, Mode, Reason, Rung, Running, Setting, Word
+from machines.model import Evidence, FenceGrade, Machine, Mode, Reason, Rung, Running, Setting, Word
 from machines.policy import Policy
 from machines.progress import enter, follow
 from machines.restart import on_start_asked, on_start_failed, watched
@@ -278,8 +278,10 @@ def _on_cancel(machine: Machine, signal: CancelAsked) -> Decision:
 
 def _on_fenced(machine: Machine, signal: Fenced) -> Decision:
     running = machine.failover
-    if running is None or not running.is_worked_by(signal.failover, signal.fence) or running.proof is not None:
+    if running is None or not running.is_worked_by(signal.failover, signal.fence):
         return Decision(machine)
+    if running.proof is not None and signal.proof.grade is not FenceGrade.DESTROYED:
+        return Decision(machine)  # The first proof stands; only what became of the stopped one afterwards says more.
     return Decision(replace(machine, failover=replace(running, proof=signal.proof)))
 
 

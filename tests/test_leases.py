@@ -164,7 +164,7 @@ class Slow:
 
 async def test_a_call_may_last_longer_than_the_lease_while_that_is_renewed(two: Two) -> None:
     slow = Slow()
-    assert await two.a.acquire("fo_1", lambda tx: None)
+    assert await two.a.acquire("fo_1")
     calling = asyncio.create_task(two.a.guard(slow, "fo_1").call())
     await two.pass_time(5 * TIMES.length_s, two.a, two.b)
     assert two.a.holds("fo_1")
@@ -178,7 +178,7 @@ async def test_a_call_may_last_longer_than_the_lease_while_that_is_renewed(two: 
 async def test_the_call_after_one_that_outlasted_the_lease_is_refused(two: Two) -> None:
     """What the long call itself brought is refused by the fence, which the replica that took over has raised."""
     slow = Slow()
-    assert await two.a.acquire("fo_1", lambda tx: None)
+    assert await two.a.acquire("fo_1")
     calling = asyncio.create_task(two.a.guard(slow, "fo_1").call())
     await two.pass_time(TIMES.length_s, two.b)
     slow.end.set()
@@ -198,15 +198,15 @@ async def test_a_replica_that_ends_cleanly_is_not_waited_for(two: Two) -> None:
 
 
 async def test_a_restarted_replica_has_its_own_leases_again_at_once(two: Two) -> None:
-    taken: list[str] = []
-    assert await two.a.acquire("fo_1", lambda tx: taken.append("a"))
+    taken: list[bool] = []
+    assert await two.a.acquire("fo_1", lambda tx, is_from_another: taken.append(is_from_another))
     await two.b.tend()
     again = Leases(two.store, two.clock_a, "a", TIMES)
     assert again.is_free("fo_1")
-    assert await again.acquire("fo_1", lambda tx: taken.append("again"))
-    assert taken == [], "nobody's fence is raised against oneself"
+    assert await again.acquire("fo_1", lambda tx, is_from_another: taken.append(is_from_another))
+    assert taken == [False, False], "nobody's fence is raised against oneself"
     assert not two.b.is_free("fo_1")
-    assert not await two.b.acquire("fo_1", lambda tx: taken.append("b"))
+    assert not await two.b.acquire("fo_1")
     await two.store.close()
 
 
@@ -226,7 +226,7 @@ async def test_every_call_of_a_guarded_port_looks_first(two: Two) -> None:
     guarded = two.a.guard(port, "fo_1")
     with pytest.raises(Fenced):
         await guarded.act()
-    await two.a.acquire("fo_1", lambda tx: None)
+    await two.a.acquire("fo_1")
     assert (await guarded.act(), guarded.name) == (1, "a port")
     await two.clock_a.advance(8)
     with pytest.raises(Fenced):
@@ -243,12 +243,13 @@ async def test_a_takeover_raises_the_fence_and_the_former_holders_late_writes_ch
         assert failover is not None
         clock = StillClock()
         former = Leases(s.store, s.clock, "former", TIMES)
-        assert await former.acquire(failover.id, lambda tx: None)
+        assert await former.acquire(failover.id)
         other = Leases(s.store, clock, "other", TIMES)
         await other.tend()
         await clock.advance(10)
 
-        def raise_fence(tx: Tx) -> None:
+        def raise_fence(tx: Tx, is_from_another: bool) -> None:
+            assert is_from_another
             s.loop.raise_fence(tx, machine.id, failover.id)
 
         assert await other.acquire(failover.id, raise_fence)

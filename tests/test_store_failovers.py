@@ -199,13 +199,29 @@ def test_debts_are_written_with_their_entry_and_stay_until_they_are_paid(store: 
         assert tx.due_debts(at(9), 10) == [second]
         assert tx.due_debts(at(10), 10) == [second, first]
         assert tx.due_debts(at(10), 1) == [second]
+        assert tx.begin_debt(second, at(50), "begun")
+        assert not tx.begin_debt(second, at(60), "begun by another")
+        assert tx.due_debts(at(49), 10) == [first]
         assert tx.postpone_debt(second.id, at(100), "429")
         assert tx.due_debts(at(10), 10) == [first]
         assert tx.pay_debt(first.id, at(11))
         assert not tx.pay_debt(first.id, at(12))
         assert not tx.postpone_debt(first.id, at(12), "late")
+        assert not tx.begin_debt(first, at(12), "late")
         assert tx.open_debts() == [replace(second, tries=1, due_at=at(100), last_error="429")]
         assert tx.open_debts(MachineId(2)) == []
+
+
+def test_a_debt_is_bound_to_a_label_only_by_whoever_saw_its_last_one(store: SqlStore) -> None:
+    with store.transaction() as tx:
+        tx.add_debts((debt(DebtKind.REARM, label=None, claimed_at=None),))
+        (seen,) = tx.open_debts()
+        assert tx.bind_debt(seen, Label("fo-x-1"), at(1))
+        assert not tx.bind_debt(seen, Label("fo-x-2"), at(2))
+        (bound,) = tx.open_debts()
+        assert (bound.label, bound.claimed_at) == ("fo-x-1", at(1))
+        assert tx.bind_debt(bound, None, None)
+        assert not tx.bind_debt(bound, None, None)
 
 
 def test_a_failover_drops_debts_of_the_named_kinds_only(store: SqlStore) -> None:

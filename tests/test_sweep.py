@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
+
+import pytest
 
 from daemon.demo_watch import Look, narrate
 from daemon.sweep import Sweep
@@ -34,7 +37,7 @@ OLD = InstanceId(7007)
 class Provider:
     """As far as debts need one: it destroys, or says why not."""
 
-    answer: Exception | None = None
+    answer: BaseException | None = None
     destroyed: list[InstanceId] = field(default_factory=list)
     rows: list[Instance] = field(default_factory=list)
     while_starting: Callable[[], Awaitable[None]] | None = None
@@ -195,3 +198,25 @@ def test_who_watches_is_not_told_that_a_destroyed_instance_was_stopped() -> None
     before = Look(BEGIN, {machine.id: machine}, debts=owed)
     assert narrate(before, replace(before, debts=())) == ["alpha: destroy instance 7007: done."]
     assert narrate(before, replace(before, debts=owed[:1])) == ["alpha: stop instance 7007: done."]
+
+
+async def test_a_debt_that_ended_the_daemon_is_told_and_waits_longer_each_life() -> None:
+    """As it reads after a life that never wrote an end: begun, and due again."""
+    async with owing(debt()) as (s, provider, sweep):
+        (owed,) = await s.store.transact(lambda tx: tx.open_debts())
+        provider.answer = asyncio.CancelledError()
+        with pytest.raises(asyncio.CancelledError):
+            await sweep.pay_debts()
+        assert await s.store.transact(lambda tx: tx.open_alerts()) == []
+        await s.clock.advance(31)
+        with pytest.raises(asyncio.CancelledError):
+            await sweep.pay_debts()
+        (alert,) = await s.store.transact(lambda tx: tx.open_alerts())
+        assert "the daemon ended while it was being paid" in alert.text
+        provider.answer = None
+        assert await look_again(s, sweep, 4, 60.0) == {alert.key: alert.text}
+        assert provider.destroyed == []
+        await s.clock.advance(61)
+        await sweep.pay_debts()
+        assert provider.destroyed == [owed.instance]
+        assert await s.store.transact(lambda tx: tx.open_alerts()) == []

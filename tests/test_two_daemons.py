@@ -113,4 +113,4 @@ def has_started(rows: psycopg.Connection[Any], failover: str, step: str) -> bool
 def holder(stack: Stack, rows: psycopg.Connection[Any], failover: str) -> Replica:
     """Who works on the failover now."""
     replica = scalar(rows, "SELECT holder FROM leases WHERE name = %s", failover)
-    return next(one for one in stack.replicas if (one.folder / "replica").read_text() == replica)
+    return next(one for one in stack.replicas if (one.folder / "replica").read_text().split()[0] == replica)

@@ -25,8 +25,15 @@ _DUE = (
 )
 _IS_OPEN = select(_c.id).where(_c.id == bindparam("wanted"), _c.closed_at.is_(None)).with_for_update()
 _CHANGE = update(DEBTS).where(_c.id == bindparam("wanted"), _c.closed_at.is_(None))
-_POSTPONE = _CHANGE.values(tries=_c.tries + 1, due_at=bindparam("new_due_at"), last_error=bindparam("error"))
-_BIND = _CHANGE.values(label=bindparam("label"), claimed_at=bindparam("claimed_at"))
+_POSTPONE = _CHANGE.values(due_at=bindparam("new_due_at"), last_error=bindparam("error"))
+_BEGIN = (
+    update(DEBTS)
+    .where(_c.id == bindparam("wanted"), _c.closed_at.is_(None), _c.tries == bindparam("seen"))
+    .values(tries=_c.tries + 1, due_at=bindparam("new_due_at"), last_error=bindparam("error"))
+)
+_BIND = _CHANGE.where(_c.label.is_not_distinct_from(bindparam("seen"))).values(
+    label=bindparam("label"), claimed_at=bindparam("claimed_at")
+)
 _OPEN_OF_KINDS = (_c.kind.in_(bindparam("kinds", expanding=True)), _c.closed_at.is_(None))
 _DROP = update(DEBTS).where(_c.failover_id == bindparam("wanted"), *_OPEN_OF_KINDS).returning(_c.id)
 _DROP_OF_INSTANCE = update(DEBTS).where(_c.instance == bindparam("wanted"), *_OPEN_OF_KINDS).returning(_c.id)
@@ -48,13 +55,20 @@ class DebtStatements(Statements):
         return [debt_from(row) for row in self._connection.execute(_OPEN_OF, {"wanted": machine})]
 
     def postpone_debt(self, debt: int, due_at: datetime, error: str | None) -> bool:
-        """A try that did not succeed: counted, with its error. False where the debt is closed."""
+        """A try that did not succeed, with its error. False where the debt is closed."""
         values = {"wanted": debt, "new_due_at": due_at, "error": error}
         return self._connection.execute(_POSTPONE, values).rowcount == 1
 
-    def bind_debt(self, debt: int, label: Label | None, claimed_at: datetime | None) -> bool:
-        """The label under which the debt is about to rent, written before it does; None once that claim is settled."""
-        values = {"wanted": debt, "label": label, "claimed_at": claimed_at}
+    def begin_debt(self, debt: Debt, due_at: datetime, error: str) -> bool:
+        """A try is about to be made, and counted; until its end is known the debt reads so, and is due again then. False
+        where it is closed, or somebody else has begun it since it was read."""
+        values = {"wanted": debt.id, "seen": debt.tries, "new_due_at": due_at, "error": error}
+        return self._connection.execute(_BEGIN, values).rowcount == 1
+
+    def bind_debt(self, debt: Debt, label: Label | None, claimed_at: datetime | None) -> bool:
+        """The label under which the debt is about to rent, written before it does; None once that claim is settled. False
+        where it is closed, or has another label than the one that was read."""
+        values = {"wanted": debt.id, "seen": debt.label, "label": label, "claimed_at": claimed_at}
         return self._connection.execute(_BIND, values).rowcount == 1
 
     def is_open(self, debt: int) -> bool:

@@ -100,10 +100,10 @@ class FailoverStatements(Statements):
         self,
         machine: MachineId | None = None,
         before: FailoverId | None = None,
-        limit: int = 50,
+        limit: int | None = 50,
         running_only: bool = False,
     ) -> list[FailoverRecord]:
-        """The newest first; `before` is the last one of the page before."""
+        """The newest first; `before` is the last one of the page before. All of them where `limit` is None."""
         wanted = _NEWEST.limit(limit)
         if machine is not None:
             wanted = wanted.where(_c.machine_id == machine)

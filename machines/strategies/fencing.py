@@ -13,6 +13,8 @@ from machines.strategies.repair_primary import primary_of
 
 _LOOK_AGAIN = timedelta(seconds=0.05)
 """The shared listing sets the pace: one a second serves all fences under way (facts/vast-api.md, section 8)."""
+_NOTHING_AGAIN = timedelta(seconds=5)
+_NOTHING_LISTED = "the provider lists no rental at all; that is asked again before it is believed"
 
 
 async def fence_primary(ctx: StepContext) -> FenceProof:
@@ -45,8 +47,6 @@ async def fence_by_destroying(ctx: StepContext) -> FenceProof:
     if shown is not None and shown.status is Status.OFFLINE:
         raise Refused("host_offline", f"the provider says that host {shown.host} is offline")
     await ctx.cloud.destroy(primary)
-    if proof is not None:
-        return proof
     destroyed = FenceProof(
         FenceGrade.DESTROYED, "our destroy was accepted; a complete listing lacks it", ctx.clock.now()
     )
@@ -77,10 +77,12 @@ async def _stop_and_prove(ctx: StepContext) -> FenceProof:
 
 
 async def _fence_gone(ctx: StepContext, primary: InstanceId) -> FenceProof:
-    """An empty single read counts only beside a complete listing that does show other rentals, or none at all twice."""
+    """An empty single read counts only beside a complete listing that does show other rentals, or none at all at two looks."""
     listing = await ctx.cloud.list()
     if not listing.complete or primary in listing.instances:
         raise NotYet("the provider's answers about the old instance disagree", _LOOK_AGAIN)
+    if not listing.instances and not any(entry.why == _NOTHING_LISTED for entry in ctx.entries):
+        raise NotYet(_NOTHING_LISTED, _NOTHING_AGAIN)
     proof = FenceProof(FenceGrade.DESTROYED, "no such rental: single read and complete listing", ctx.clock.now())
     await ctx.fleet.save_proof(ctx.machine.id, ctx.failover, proof, ())
     return proof

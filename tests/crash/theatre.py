@@ -16,6 +16,7 @@ import httpx
 
 from adapters.sim.server import SimServer, SimSettings
 from adapters.sim.settings import VolumeSharing, WorldSettings
+from adapters.sql.errors import StoreUnavailable
 from adapters.system_clock import SystemClock
 from daemon.compose import compose
 from daemon.demo_agents import InProcessStarter
@@ -140,8 +141,11 @@ async def play(story: str, wires: Sequence[Tripwire], database: str, pause_s: fl
                         cast = await _one_machine(stage)
                         wire.is_armed = True
                         await _end(stage, cast[0], told.ending)
-                    if await _outlives(stage, cast, wire):
-                        return await _ending(stage, cast)
+                    if (
+                        await _outlives(stage, cast, wire)
+                        and (ending := await _seen_out(stage, cast, wire)) is not None
+                    ):
+                        return ending
                 await theatre.clock.sleep(pause_s)
     raise StillDying(f"{len(wires)} daemons were killed")
 
@@ -220,6 +224,17 @@ async def _until_over(stage: Stage, cast: tuple[Cast, ...]) -> None:
         if is_over(cast, await look(stage.daemon.store, stage.clock)):
             return
         await asyncio.sleep(LOOK_EVERY_REAL_S)
+
+
+async def _seen_out(stage: Stage, cast: tuple[Cast, ...], wire: Tripwire) -> Ending | None:
+    """None where the daemon is killed while its end is looked at: behind the last commit of all."""
+    try:
+        ending = await _ending(stage, cast)
+    except StoreUnavailable:
+        if wire.is_dead:
+            return None
+        raise
+    return None if wire.is_dead else ending
 
 
 async def _ending(stage: Stage, cast: tuple[Cast, ...]) -> Ending:

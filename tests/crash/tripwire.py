@@ -26,6 +26,7 @@ _COMMITS = (
     "AttemptJournal.append",
     "Leases.acquire.",
     "Loop.",
+    "Sweep._begin",
     "Sweep._pay",
     "Sweep._postpone",
     "Sweep._owe",
