@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import assert_never
 
 from adapters.sql.records import CommandStatus
@@ -11,6 +11,8 @@ from adapters.sql.tx import Tx
 from daemon.announce import Announcer, failover_changed, setting_of
 from daemon.answers import answer_of
 from events.schema import CommandResult
+from machines.admission import AUTOMATIC, Pause
+from machines.brake import overspent
 from machines.failover import (
     Admitted,
     AttemptEnded,
@@ -27,6 +29,11 @@ from machines.failover import (
     Signal,
 )
 from machines.model import DebtKind, FailoverId, Machine, Rung
+from machines.policy import Policy
+
+OURSELVES = "failoverd"
+SUSPENDED = "automatic-action-suspended"
+"""The key of the alert that stands while we paused ourselves."""
 
 
 def debt_alert(number: int) -> str:
@@ -40,11 +47,28 @@ def pay_debt(tx: Tx, number: int, now: datetime) -> None:
     tx.resolve_alert(debt_alert(number), now)
 
 
+def suspend_if_overspent(tx: Tx, policy: Policy, now: datetime) -> None:
+    """Automatic action that does harm, or no good, pauses itself until a person has looked, or for its time."""
+    because = overspent(tx.spent(policy, now), policy)
+    if because is None:
+        return
+    try:
+        pause = tx.pause()
+    except LookupError:
+        return  # An unreadable pause is one already.
+    until = now + timedelta(seconds=policy.suspension_s)
+    if pause is None or pause.until < until:
+        tx.set_pause(Pause(because, until, OURSELVES))
+    text = f"automatic failover is suspended until {until.isoformat()}: {because}; look at them, then resume"
+    tx.raise_alert(SUSPENDED, text, now)
+
+
 class Recorder:
     """The only writer of machines that already exist."""
 
-    def __init__(self, announcer: Announcer) -> None:
+    def __init__(self, announcer: Announcer, policy: Policy) -> None:
         self._announcer = announcer
+        self._policy = policy
 
     def record(self, tx: Tx, before: Machine, signal: Signal, decision: Decision, now: datetime) -> Machine:
         """Save, in the caller's transaction; give back the machine with its new version. Raise Stale."""
@@ -118,6 +142,8 @@ class Recorder:
         )
         tx.post((self._announcer.failover(event, "0", now),))
         self._answer(tx, running.id, now)
+        if running.reason in AUTOMATIC:
+            suspend_if_overspent(tx, self._policy, now)
 
     def _answer(self, tx: Tx, failover_id: FailoverId, now: datetime) -> None:
         """Every command that waits for this failover gets its one answer."""

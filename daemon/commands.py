@@ -19,6 +19,7 @@ from adapters.sql.executor import Store
 from adapters.sql.records import CommandRow, Door, FailoverRecord
 from adapters.sql.tx import Tx
 from daemon.announce import Announcer
+from daemon.changes import SUSPENDED
 from daemon.loop import Loop
 from daemon.registry import Registry
 from events.schema import Command, CommandResult
@@ -248,7 +249,16 @@ class Commands:
             until = self._clock.now() + timedelta(minutes=minutes)
             pause = Pause(asked.command.reason, until, asked.asked_by)
         answer = {"paused_until": pause.until.isoformat() if pause else None}
-        return await self._finish(asked, answer, lambda tx: tx.set_pause(pause))
+        now = self._clock.now()
+
+        def work(tx: Tx) -> None:
+            if pause is not None:
+                tx.set_pause(pause)
+                return
+            tx.lift_pause(now)
+            tx.resolve_alert(SUSPENDED, now)
+
+        return await self._finish(asked, answer, work)
 
     async def _registration(self, asked: Asked) -> Accepted:
         command = asked.command

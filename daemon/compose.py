@@ -41,6 +41,7 @@ from daemon.runner import Outside, Runner
 from daemon.schedule import Schedule
 from daemon.settings import Settings, SettingsError
 from daemon.state_folder import StateFolder, write_secret
+from daemon.storm import StormWatch
 from daemon.surroundings import ApiDoor, Job, PlannedJob, Surroundings, Timetable
 from daemon.sweep import Sweep
 from daemon.topic_watch import TopicWatch
@@ -79,6 +80,7 @@ class Daemon:
     schedule: Timetable
     api: ApiDoor
     leases: Leases
+    storm: StormWatch
     close: Callable[[], None]
     topics: TopicWatch
     token: str
@@ -127,6 +129,7 @@ class Daemon:
             PlannedJob(30, "readiness", self.readiness.poll),
             PlannedJob(5, "debts", self._by_one(self.sweep.pay_debts)),
             PlannedJob(30, "orphans", self._by_one(self.sweep.find_orphans)),
+            PlannedJob(10, "storm", self._by_one(self.storm.look)),
             PlannedJob(600, "outbox", self._by_one(self.publisher.clean)),
         )
         of_a_shared_store = (
@@ -315,6 +318,7 @@ async def assemble(settings: Settings, around: Surroundings) -> Daemon:
         schedule=around.timetable,
         api=around.api(services),
         leases=leases,
+        storm=StormWatch(store, policy, clock),
         close=around.close,
         topics=watch,
         token=around.token,

@@ -19,6 +19,7 @@ from adapters.sql.tx import Tx
 from daemon.announce import Announcer
 from daemon.changes import Recorder
 from daemon.ingest import Ingest
+from daemon.storm import note_storm
 from events import codec, topics
 from events.codec import Undecodable
 from events.schema import Heartbeat
@@ -31,6 +32,7 @@ from machines.failover import (
     BeginAttempt,
     Decision,
     Deferred,
+    Due,
     EndFailover,
     Fenced,
     Heard,
@@ -51,6 +53,7 @@ log = structlog.get_logger(__name__)
 
 _STALE_RETRIES = 5
 _OWNER_IS_LATE = timedelta(seconds=15)
+_CALLED_AT_ONCE = 2
 _LATE_IDS = 1000
 """So far back an id of the outbox may become visible late: ids are given before the commit."""
 
@@ -82,7 +85,7 @@ class Loop:
         self._random = random
         self._announcer = announcer
         self._agent_command = agent_command
-        self._recorder = Recorder(announcer)
+        self._recorder = Recorder(announcer, policy)
         self._queue: asyncio.Queue[tuple[MachineId, Signal] | Callable[[], object]] = asyncio.Queue()
         self._busy = False
         self._busy_since: float | None = None
@@ -265,6 +268,7 @@ class Loop:
                     self._begin(machine.id)
                 case EndFailover(running):
                     self.ended(running.id).set()
+                    self._queue.put_nowait(self._call_next)
                 case Notify():
                     pass
 
@@ -326,8 +330,9 @@ class Loop:
         match admission:
             case Granted():
                 signal = Admitted(FailoverId("fo_" + self._random.token(10)), admission)
-            case Delayed(because, look_at):
-                signal = Deferred(because, look_at)
+            case Delayed(because, look_at, waits_for):
+                signal = Deferred(because, look_at, waits_for)
+                note_storm(tx, admission, self._clock.now())
             case Denied():
                 return None
         now = self._clock.now()
@@ -342,7 +347,14 @@ class Loop:
         except (ValueError, LookupError):
             pause, readable = None, False
         blind = self._ingest.is_blind(machine) if self._ingest is not None else None
-        return FleetFacts(tx.count_running_automatic(), pause, readable, blind)
+        crowd = tx.crowd(machine, self._policy, self._clock.now())
+        return FleetFacts(crowd, pause, readable, blind, tx.last_automatic_end(machine.id))
+
+    async def _call_next(self) -> None:
+        """A place is free: whoever is first in the queue is looked at now, and not only when it asks again."""
+        now = self._clock.now()
+        for first in await self._store.transact(lambda tx: tx.queue(self._policy, now, _CALLED_AT_ONCE)):
+            self.post(first.machine, Due())
 
     # -- the Fleet of the steps
 

@@ -47,6 +47,7 @@ log = structlog.get_logger(__name__)
 
 _LOOK_AGAIN = timedelta(seconds=5)
 _WAIT_FOR_HEALTH = timedelta(seconds=15)
+_AFTER_THE_STORM = timedelta(seconds=60)
 _NO_GPU = timedelta(seconds=120)
 _UNSHARED = timedelta(hours=6)
 
@@ -78,13 +79,15 @@ class Rearm:
 
     async def settle(self, debt: Debt) -> None:
         """Return where the debt is paid: armed, or there is nothing to arm. Raise NotYet, Unknown, Refused."""
-        machine = await self._store.transact(lambda tx: tx.machine(debt.machine))
+        machine, storm = await self._store.transact(lambda tx: (tx.machine(debt.machine), tx.storm()))
         if machine is None or machine.volume is None or machine.standby is not None or not _wants_standby(machine):
             await self._give_up(debt)
             return
         if machine.failover is not None:
             raise NotYet("a failover of the machine is running", _WAIT_FOR_HEALTH)
         if debt.label is None or debt.claimed_at is None:
+            if storm is not None:
+                raise NotYet("a storm: failovers come before new standbys", _AFTER_THE_STORM)
             if await self._begin(debt, machine, machine.volume):
                 raise NotYet("the standby is coming up", _LOOK_AGAIN)
             return

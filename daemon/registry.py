@@ -213,6 +213,8 @@ def _changed(
         interval_s=wanted.interval_s or machine.interval_s,
         workload=_workload(machine.workload, wanted, shown),
     )
+    if mode is not None:
+        changed = replace(changed, suspicions=())  # A person has looked at it: no quarantine any more.
     if shown is not None and shown.id != machine.primary:
         changed = _embodied(changed, shown, now)
     if {"ssh_host", "ssh_port"} <= named and wanted.ssh_host is not None and wanted.ssh_port is not None:

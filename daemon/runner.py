@@ -16,6 +16,7 @@ from adapters.sql.tx import Tx
 from daemon.leases import Leases
 from daemon.loop import Loop
 from machines import errors
+from machines.brake import in_a_storm
 from machines.errors import NotYet, Refused, Stale, StepError, Unknown
 from machines.failover import AttemptEnded, Lost, Parked, Repaired
 from machines.journal import Entry, Mark, as_output
@@ -182,8 +183,9 @@ class Runner:
             code, why = _NOT_PROVIDED[running.rung]
             await self._end(machine.id, running, Lost(code, why))
             return
-        everything = await self._store.transact(lambda tx: tx.timeline(running.id))
-        ctx, too_late = self._context(machine, running, everything), is_too_late(everything)
+        everything, storm = await self._store.transact(lambda tx: (tx.timeline(running.id), tx.storm()))
+        policy = self._policy if storm is None else in_a_storm(self._policy)
+        ctx, too_late = self._context(machine, running, everything, policy), is_too_late(everything)
         move = next_move(strategy, ctx.entries, self._clock.now(), None if too_late else _cancel_why(running))
         match move:
             case Run(step):
@@ -214,7 +216,9 @@ class Runner:
         fenced = may_be_stopped([entry for _, entry in everything])
         await self._loop.apply(machine, AttemptEnded(running.id, running.fence, outcome, fenced))
 
-    def _context(self, machine: Machine, running: Running, everything: Sequence[tuple[int, Entry]]) -> StepContext:
+    def _context(
+        self, machine: Machine, running: Running, everything: Sequence[tuple[int, Entry]], policy: Policy
+    ) -> StepContext:
         entries = tuple(entry for attempt, entry in everything if attempt == running.attempt)
         avoid = {_host(entry) for attempt, entry in everything if attempt != running.attempt}
         outside, lease = self.outside, running.id
@@ -223,7 +227,7 @@ class Runner:
             failover=running,
             attempt=running.attempt,
             deployment=self._deployment,
-            policy=self._policy,
+            policy=policy,
             entries=entries,
             avoid_hosts=frozenset(host for host in avoid if host is not None),
             cloud=self._leases.guard(outside.cloud, lease),

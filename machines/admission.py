@@ -1,4 +1,4 @@
-"""May this failover begin now? The one gate that every failover passes: pause, blindness, age of the evidence, cap.
+"""May this failover begin now? The one gate that every failover passes: pause, blindness, age of the evidence, brakes.
 
 The gate is asked, and its answer saved, in one transaction; what was true before the lock may be history.
 """
@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
+from machines.brake import Crowd, flaps, no_place, quarantined_until
 from machines.evidence import Verdict, judge
 from machines.hold import held_until
-from machines.model import InstanceId, Machine, Mode, Reason, Setting, Source, Word
+from machines.model import InstanceId, Machine, Mode, Reason, Setting, Source, WaitsFor, Word
 from machines.policy import Policy
 from machines.states import State
+from machines.strategies.ladder import ladder
 
 AUTOMATIC = frozenset({Reason.HEARTBEAT_LOST, Reason.NOTICE, Reason.FAULT})
 
@@ -50,11 +52,13 @@ class Pause:
 class FleetFacts:
     """What the gate must know of the fleet, read in the transaction that saves its answer."""
 
-    automatic_running: int
+    crowd: Crowd
     pause: Pause | None
     pause_is_readable: bool
     blind: str | None
     """Why the observer of this machine's partition cannot judge silence now; None where it can."""
+    last_automatic_end: datetime | None = None
+    """When the machine's last automatic failover ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,8 @@ class Delayed:
 
     because: str
     look_at: datetime
+    waits_for: WaitsFor | None = None
+    """In the queue for this; None where the machine itself is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +138,16 @@ def _admit_automatic(
     if machine.state is not State.DETECTING or machine.mode is not Mode.ON:
         return Denied("not_suspect", f"machine {machine.id} is {machine.state.value}", "nothing: it is not suspect")
     if not facts.pause_is_readable:
-        return Delayed("the pause flag cannot be read, so automatic action is paused", again)
+        return Delayed("the pause flag cannot be read, so automatic action is paused", again, WaitsFor.RESUME)
     if facts.pause is not None and facts.pause.until > now:
-        return Delayed(f"paused until {facts.pause.until.isoformat()}: {facts.pause.reason}", again)
+        because = f"paused until {facts.pause.until.isoformat()}: {facts.pause.reason}"
+        return Delayed(because, again, WaitsFor.RESUME)
     until = held_until(machine, policy)
     if machine.hold is not None and until is not None and now < until:
         return Delayed(machine.hold.because, until)
+    calmed = _calmed_down(machine, facts, policy, now)
+    if calmed is not None:
+        return calmed
     evidence = machine.evidence
     if evidence is None or now - evidence.at > timedelta(seconds=policy.evidence_max_age_s):
         return Delayed("the evidence is stale; asking again", probe_again)
@@ -145,11 +155,26 @@ def _admit_automatic(
     if judgement.verdict is not Verdict.DEAD:
         return Delayed(f"the evidence does not suffice: {judgement.because}", probe_again)
     if facts.blind is not None and not _provider_vouches(machine):
-        return Delayed(f"the observer is blind: {facts.blind}", again)
-    if facts.automatic_running >= policy.max_concurrent:
-        because = f"{facts.automatic_running} automatic failovers are running, the cap is {policy.max_concurrent}"
-        return Delayed(because, again)
+        return Delayed(f"the observer is blind: {facts.blind}", again, WaitsFor.SIGHT)
+    full = no_place(machine, ladder(setting, judgement.repairable), facts.crowd, policy)
+    if full is not None:
+        return Delayed(full.because, again, full.waits_for)
     return Granted(request, setting, judgement.repairable)
+
+
+def _calmed_down(machine: Machine, facts: FleetFacts, policy: Policy, now: datetime) -> Delayed | None:
+    """Cooldown and quarantine: a machine that dies again and again is a person's to look at."""
+    until = quarantined_until(machine, policy)
+    if until is not None and now < until:
+        why = f"in quarantine until {until.isoformat()}: {flaps(machine, policy)}"
+        return Delayed(why, min(until, now + timedelta(seconds=policy.watch_every_s)))
+    if facts.last_automatic_end is not None:
+        until = facts.last_automatic_end + timedelta(seconds=policy.machine_cooldown_s)
+        if now < until:
+            return Delayed(
+                f"its last automatic failover has just ended; the next one not before {until.isoformat()}", until
+            )
+    return None
 
 
 def _provider_vouches(machine: Machine) -> bool:

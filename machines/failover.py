@@ -7,10 +7,11 @@ from datetime import datetime, timedelta
 from typing import assert_never
 
 from machines.admission import FailoverRequest
+from machines.brake import flapping_alert, flaps, quarantined_until, with_suspicion
 from machines.endings import on_attempt_ended
 from machines.evidence import Verdict, collect, judge
 from machines.hold import held_until, is_held
-from machines.model import Evidence, FenceGrade, Machine, Mode, Reason, Rung, Running, Setting, Word
+from machines.model import Evidence, FenceGrade, Machine, Mode, Queued, Reason, Rung, Running, Setting, Word
 from machines.policy import Policy
 from machines.progress import enter, follow
 from machines.restart import on_start_asked, on_start_failed, watched
@@ -97,7 +98,7 @@ def decide(machine: Machine, signal: Signal, now: datetime, policy: Policy) -> D
         case Admitted():
             return _on_admitted(machine, signal, now)
         case Deferred():
-            return _on_deferred(machine, signal)
+            return _on_deferred(machine, signal, now)
         case FailoverAsked():
             return Decision(machine, (RequestAdmission(signal.request),))
         case CancelAsked():
@@ -122,9 +123,18 @@ _SERVING = (State.HEALTHY, State.RECOVERED)
 def _suspect(machine: Machine, trigger: Trigger, now: datetime, policy: Policy, because: str) -> Decision:
     if machine.hold is not None and is_held(machine, now, policy):
         return Decision(watched(follow(machine, trigger, now, f"{machine.hold.because}; {because}"), policy))
-    look_at = now + timedelta(seconds=policy.probe_every_s)
-    suspect = replace(follow(machine, trigger, now, because), look_at=look_at, evidence=None, hold=None)
-    return Decision(suspect, (Probe(),))
+    suspect = replace(
+        follow(machine, trigger, now, because),
+        look_at=now + timedelta(seconds=policy.probe_every_s),
+        evidence=None,
+        hold=None,
+        suspicions=with_suspicion(machine, now, policy),
+    )
+    until = quarantined_until(suspect, policy)
+    if until is None:
+        return Decision(suspect, (Probe(),))
+    text = f"{machine.name}: {flaps(suspect, policy)}; in quarantine until {until.isoformat()}"
+    return Decision(suspect, (Probe(), Notify(flapping_alert(machine.id), text)))
 
 
 def _on_silence(machine: Machine, signal: Silenced, now: datetime, policy: Policy) -> Decision:
@@ -178,7 +188,7 @@ def _is_gone(evidence: Evidence | None) -> bool:
 
 
 def _resumed(machine: Machine, trigger: Trigger, now: datetime) -> Decision:
-    healthy = replace(follow(machine, trigger, now), evidence=None, look_at=None)
+    healthy = replace(follow(machine, trigger, now), evidence=None, look_at=None, queued=None)
     return Decision(healthy, (Notify(f"machine-{machine.id}", f"{machine.name} speaks again", resolves=True),))
 
 
@@ -224,11 +234,11 @@ def _on_probed(machine: Machine, signal: Probed, now: datetime, policy: Policy) 
         case Verdict.ALIVE:
             look_at = now + timedelta(seconds=policy.watch_every_s)
             text = f"{machine.name}: {judgement.because}; no failover"
-            return Decision(replace(looked, look_at=look_at), (Notify(f"machine-{machine.id}", text),))
+            return Decision(replace(looked, look_at=look_at, queued=None), (Notify(f"machine-{machine.id}", text),))
         case Verdict.UNSURE:
             # The first words after a death are often still those of before: the second look comes soon.
             pause = min(policy.probe_every_s, policy.first_probe_again_s * 2 ** min(evidence.rounds - 1, 8))
-            return Decision(replace(looked, look_at=now + timedelta(seconds=pause)))
+            return Decision(replace(looked, look_at=now + timedelta(seconds=pause), queued=None))
         case Verdict.DEAD:
             return _on_death(looked, now, policy, judgement.because)
         case _:
@@ -239,11 +249,11 @@ def _on_death(machine: Machine, now: datetime, policy: Policy, because: str) -> 
     key = f"machine-{machine.id}"
     if machine.mode is not Mode.ON:
         would = f"{because}; automatic failover is {machine.mode.value}, so nothing is done"
-        watched = replace(machine, because=would, look_at=now + timedelta(seconds=policy.watch_every_s))
+        watched = replace(machine, because=would, look_at=now + timedelta(seconds=policy.watch_every_s), queued=None)
         return Decision(watched, (Notify(key, f"{machine.name}: {would}"),))
     if machine.setting is Setting.DISABLED:
         failed = follow(machine, Trigger.PROTECTION_DISABLED, now, f"{because}; the strategy is disabled")
-        return Decision(replace(failed, look_at=None), (Notify(key, f"{machine.name}: {failed.because}"),))
+        return Decision(replace(failed, look_at=None, queued=None), (Notify(key, f"{machine.name}: {failed.because}"),))
     look_at = now + timedelta(seconds=policy.retry_admission_s)
     request = FailoverRequest(Reason.HEARTBEAT_LOST, why=because)
     return Decision(replace(machine, look_at=look_at), (RequestAdmission(request),))
@@ -258,15 +268,24 @@ def _on_admitted(machine: Machine, signal: Admitted, now: datetime) -> Decision:
     )
     workspace_path = granted.request.workspace_path or machine.workspace_path
     admitted = replace(
-        machine, fence=running.fence, failover=running, look_at=None, workspace_path=workspace_path, hold=None
+        machine,
+        fence=running.fence,
+        failover=running,
+        look_at=None,
+        workspace_path=workspace_path,
+        hold=None,
+        queued=None,
     )
     return Decision(enter(admitted, running, now), (BeginAttempt(running),))
 
 
-def _on_deferred(machine: Machine, signal: Deferred) -> Decision:
+def _on_deferred(machine: Machine, signal: Deferred, now: datetime) -> Decision:
     if machine.state is not State.DETECTING or machine.failover is not None:
         return Decision(machine)
-    return Decision(replace(machine, because=signal.because, look_at=signal.look_at))
+    queued = None
+    if signal.waits_for is not None:
+        queued = Queued(machine.queued.since if machine.queued else now, now, signal.waits_for)
+    return Decision(replace(machine, because=signal.because, look_at=signal.look_at, queued=queued))
 
 
 def _on_cancel(machine: Machine, signal: CancelAsked) -> Decision:

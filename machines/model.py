@@ -162,6 +162,31 @@ class Hold:
     """Our last start of the primary that may have been accepted."""
 
 
+class WaitsFor(Enum):
+    """What a dead machine in the queue waits for."""
+
+    PLACE = "place"
+    """One of the fleet's concurrent failovers."""
+    RENTAL = "rental"
+    """One of those that rent from the same provider."""
+    HOST = "host"
+    """Those of machines on the same host."""
+    RESUME = "resume"
+    """The end of a pause."""
+    SIGHT = "sight"
+    """An observer that sees."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """Its death is confirmed, and its failover has to wait (machines/brake.py)."""
+
+    since: datetime
+    asked_at: datetime
+    """When it last asked for its turn: one that has stopped asking is no longer waited for."""
+    waits_for: WaitsFor
+
+
 @dataclass(frozen=True, slots=True)
 class Machine:
     """What the customer owns. `primary` is the instance that embodies it now."""
@@ -174,6 +199,7 @@ class Machine:
     setting: Setting = Setting.CPU_STANDBY
     mode: Mode = Mode.OBSERVE
     priority: int = 0
+    """The higher is served first where failovers have to wait."""
     primary: InstanceId | None = None
     host: HostId | None = None
     landlord: LandlordId | None = None
@@ -203,6 +229,9 @@ class Machine:
     """None beside a volume means that the provider lets no two instances share it, or that none is armed yet."""
     hold: Hold | None = None
     """A failover ended without a hand-over: the primary's silence may be our own doing still."""
+    queued: Queued | None = None
+    suspicions: tuple[datetime, ...] = ()
+    """When it last became suspect, the newest last; as many as a quarantine needs."""
 
 
 class Source(Enum):

@@ -25,7 +25,29 @@ class Policy:
     """Older evidence goes back to the probe instead of through admission."""
     max_concurrent: int = 10
     """Automatic failovers running at one time in the whole fleet."""
+    max_per_host: int = 4
+    """An automatic failover does not begin beside so many others of machines on the same host."""
+    max_per_provider: int = 8
+    """Nor one that will rent beside so many others that rent from the same provider."""
     retry_admission_s: float = 10.0
+    gather_s: float = 45.0
+    """Where places are short: so long after a machine fell silent it may still turn out to be dead and more important."""
+    storm_cooldown_s: float = 300.0
+    """A storm is over so long after the last machine had to wait for a place."""
+    machine_cooldown_s: float = 300.0
+    """From the end of an automatic failover to the next one of the same machine."""
+    flap_count: int = 4
+    """A machine that became suspect so often within `flap_window_s` is in quarantine."""
+    flap_window_s: float = 1800.0
+    quarantine_s: float = 3600.0
+    """How long after the last suspicion a quarantine ends."""
+    budget_window_s: float = 3600.0
+    false_alarm_budget: int = 3
+    """So many automatic failovers of machines that spoke again, within the window, suspend automatic action; 0 is never."""
+    failed_budget: int = 5
+    """So do so many that replaced nothing, where they are at least half of those that ended; 0 is never."""
+    suspension_s: float = 3600.0
+    """How long automatic action is suspended."""
     mass_silence_fraction: float = 0.5
     mass_silence_fleet: int = 10
     """Where most of so large a fleet falls silent at once, the observer suspects itself."""

@@ -7,7 +7,18 @@ from datetime import datetime
 from typing import TypeAlias
 
 from machines.admission import FailoverRequest, Granted
-from machines.model import Debt, FailoverId, FenceProof, InstanceId, Machine, Replacement, Running, Source, Testimony
+from machines.model import (
+    Debt,
+    FailoverId,
+    FenceProof,
+    InstanceId,
+    Machine,
+    Replacement,
+    Running,
+    Source,
+    Testimony,
+    WaitsFor,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +81,7 @@ class Admitted:
 class Deferred:
     because: str
     look_at: datetime
+    waits_for: WaitsFor | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ GUARDED = [
     ("POST", "/api/v1/heartbeats"),
     ("POST", "/api/v1/pause"),
     ("POST", "/api/v1/resume"),
+    ("GET", "/api/v1/fleet"),
     ("GET", "/api/v1/alerts"),
     ("GET", "/api/v1/debts"),
     ("GET", "/api/v1"),

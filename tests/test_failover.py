@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from machines.admission import Delayed, Denied, FailoverRequest, FleetFacts, Granted, Pause, admit, refusal
+from machines.brake import Crowd
 from machines.errors import IllegalTransition
 from machines.failover import (
     Admitted,
@@ -61,7 +62,7 @@ T0 = datetime(2026, 11, 23, tzinfo=UTC)
 POLICY = Policy()
 OLD, NEW = InstanceId(7001), InstanceId(7002)
 FO = FailoverId("fo_test")
-FREE = FleetFacts(0, None, pause_is_readable=True, blind=None)
+FREE = FleetFacts(Crowd(), None, pause_is_readable=True, blind=None)
 
 OFFLINE = Testimony(Source.PROVIDER, Word.DEAD, "host offline", T0)
 CRASHED = Testimony(Source.PROVIDER, Word.CRASHED, "exited", T0)
@@ -267,7 +268,7 @@ def test_the_gate_grants_a_confirmed_death():
 @pytest.mark.parametrize(
     "facts",
     [
-        {"automatic_running": POLICY.max_concurrent},
+        {"crowd": Crowd(running=POLICY.max_concurrent)},
         {"pause": Pause("maintenance", T0 + timedelta(hours=1), "ana")},
         {"pause_is_readable": False},
     ],
@@ -294,7 +295,7 @@ def test_stale_evidence_goes_back_to_the_probe():
 
 def test_a_person_passes_pause_and_cap():
     request = FailoverRequest(Reason.HTTP)
-    assert isinstance(ask(HEALTHY, request, automatic_running=99, pause_is_readable=False), Granted)
+    assert isinstance(ask(HEALTHY, request, crowd=Crowd(running=99), pause_is_readable=False), Granted)
 
 
 def test_a_second_failover_is_refused_with_the_running_one():

@@ -12,6 +12,7 @@ import pytest
 
 from daemon.demo_stage import Cast, Stage, stage
 from machines.admission import Delayed, FailoverRequest, FleetFacts, Granted, admit
+from machines.brake import Crowd
 from machines.failover import (
     Admitted,
     AttemptEnded,
@@ -121,7 +122,7 @@ def test_what_our_own_stop_looks_like_begins_no_failover(after_s):
 def test_the_gate_itself_refuses_a_held_machine_whatever_its_evidence_says():
     dead, _ = tell(replace(CANCELLED_FENCED, hold=None), crashed(1.0), after_s=1.0)
     held = replace(dead, hold=CANCELLED_FENCED.hold)
-    facts = FleetFacts(0, None, pause_is_readable=True, blind=None)
+    facts = FleetFacts(Crowd(), None, pause_is_readable=True, blind=None)
     request = FailoverRequest(Reason.HEARTBEAT_LOST)
     now = T0 + timedelta(seconds=1)
     assert isinstance(admit(dead, request, facts, POLICY, now), Granted)
@@ -131,7 +132,7 @@ def test_the_gate_itself_refuses_a_held_machine_whatever_its_evidence_says():
 
 
 def test_a_person_passes_the_hold_and_ends_it():
-    facts = FleetFacts(0, None, pause_is_readable=True, blind=None)
+    facts = FleetFacts(Crowd(), None, pause_is_readable=True, blind=None)
     assert isinstance(admit(CANCELLED_FENCED, FailoverRequest(Reason.HTTP), facts, POLICY, T0), Granted)
     assert begun(machine=CANCELLED_FENCED).hold is None
 

@@ -108,7 +108,7 @@ def test_a_pause_is_set_and_lifted(store: SqlStore) -> None:
         tx.set_pause(pause)
     with store.transaction() as tx:
         assert tx.pause() == pause
-        tx.set_pause(None)
+        tx.lift_pause(NOW)
         assert tx.pause() is None
 
 

@@ -96,6 +96,8 @@ machines = st.builds(
     volume=st.none() | st.builds(model.VolumeMount, ids, words),
     standby=st.none() | st.builds(model.Standby, ids, ids, st.none() | words),
     hold=st.none() | st.builds(model.Hold, words, times, words, st.booleans(), st.none() | times),
+    queued=st.none() | st.builds(model.Queued, times, times, st.sampled_from(model.WaitsFor)),
+    suspicions=st.lists(times, max_size=3).map(tuple),
 )
 
 
@@ -133,6 +135,6 @@ def test_every_field_of_a_machine_is_tried() -> None:
         "id", "name", "state", "version", "fence", "setting", "mode", "priority", "primary", "host", "landlord",
         "is_interruptible", "ssh", "host_key", "workspace_path", "workload", "partition", "interval_s", "boot_id",
         "because", "since", "evidence", "look_at", "failover", "last_failover", "price_per_hour",
-        "volume", "standby", "hold",
+        "volume", "standby", "hold", "queued", "suspicions",
     }  # fmt: skip
     assert set(default) == tried

@@ -46,9 +46,15 @@ class FleetStatements(Statements):
             raise LookupError("the row of the pause is missing")
         return None if row.until is None else Pause(row.reason or "", row.until, row.by or "")
 
-    def set_pause(self, pause: Pause | None) -> None:
-        reason, until, by = (None, None, None) if pause is None else (pause.reason, pause.until, pause.by)
-        if self._connection.execute(_SET_PAUSE, {"reason": reason, "until": until, "by": by}).rowcount != 1:
+    def set_pause(self, pause: Pause) -> None:
+        self._write_pause({"reason": pause.reason, "until": pause.until, "by": pause.by})
+
+    def lift_pause(self, at: datetime) -> None:
+        """What the budgets of automatic action had spent before is forgiven."""
+        self._write_pause({"reason": None, "until": None, "by": None, "budget_from": at})
+
+    def _write_pause(self, values: dict[str, object]) -> None:
+        if self._connection.execute(_SET_PAUSE, values).rowcount != 1:
             raise LookupError("the row of the pause is missing")
 
     def raise_alert(self, key: str, text: str, at: datetime) -> bool:

@@ -7,6 +7,7 @@ value is JSON by msgspec, enums by their value.
 from __future__ import annotations
 
 from dataclasses import fields
+from datetime import datetime
 from typing import Any, TypeVar
 
 import msgspec
@@ -23,6 +24,7 @@ from machines.model import (
     Hold,
     Machine,
     Mode,
+    Queued,
     Reason,
     Replacement,
     Rung,
@@ -30,6 +32,7 @@ from machines.model import (
     Setting,
     Standby,
     VolumeMount,
+    WaitsFor,
     Workload,
 )
 from machines.states import State
@@ -83,6 +86,10 @@ def machine_values(machine: Machine) -> Values:
         "volume": plain(machine.volume),
         "standby": plain(machine.standby),
         "hold": plain(machine.hold),
+        "queued_at": machine.queued.since if machine.queued else None,
+        "queue_asked_at": machine.queued.asked_at if machine.queued else None,
+        "waits_for": machine.queued.waits_for.value if machine.queued else None,
+        "suspicions": plain(machine.suspicions) or None,
     }
 
 
@@ -118,6 +125,8 @@ def machine_from(row: Row[Any]) -> Machine:
         volume=_nested(row.volume, VolumeMount),
         standby=_nested(row.standby, Standby),
         hold=_nested(row.hold, Hold),
+        queued=None if row.waits_for is None else Queued(row.queued_at, row.queue_asked_at, WaitsFor(row.waits_for)),
+        suspicions=() if row.suspicions is None else _required(row.suspicions, tuple[datetime, ...]),
     )
 
 

@@ -67,6 +67,7 @@ class Machines(Row, table=True):
         Index("ix_machines_state", "state", "id"),
         _partial("ix_machines_look_at", "look_at", "look_at IS NOT NULL"),
         _partial("ix_machines_primary_instance", "primary_instance", "primary_instance IS NOT NULL"),
+        _partial("ix_machines_failover_id", "failover_id", "failover_id IS NOT NULL"),
     )
 
     id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
@@ -98,6 +99,10 @@ class Machines(Row, table=True):
     volume: dict[str, Any] | None = Field(sa_column=Column(nested()))
     standby: dict[str, Any] | None = Field(sa_column=Column(nested()))
     hold: dict[str, Any] | None = Field(sa_column=Column(nested()))
+    queued_at: datetime | None = Field(sa_column=Column(UtcDateTime))
+    queue_asked_at: datetime | None = Field(sa_column=Column(UtcDateTime))
+    waits_for: str | None = Field(sa_column=Column(Text))
+    suspicions: list[str] | None = Field(sa_column=Column(nested()))
 
 
 class Failovers(Row, table=True):
@@ -231,7 +236,8 @@ class Commands(Row, table=True):
 
 
 class Pauses(Row, table=True):
-    """One row, there from the first migration on: paused where `until` is set. Admission locks it."""
+    """One row, there from the first migration on: paused where `until` is set, stormy where `storm_since` is. Admission
+    locks it."""
 
     __tablename__ = "pauses"
 
@@ -239,6 +245,10 @@ class Pauses(Row, table=True):
     reason: str | None = Field(sa_column=Column(Prose))
     until: datetime | None = Field(sa_column=Column(UtcDateTime))
     by: str | None = Field(sa_column=Column(Prose))
+    budget_from: datetime | None = Field(sa_column=Column(UtcDateTime))
+    """When a pause was last lifted: what was spent before is forgiven."""
+    storm_since: datetime | None = Field(sa_column=Column(UtcDateTime))
+    storm_seen_at: datetime | None = Field(sa_column=Column(UtcDateTime))
 
 
 class Alerts(Row, table=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from adapters.sql.commands_tx import CommandStatements
-from adapters.sql.failovers_tx import FailoverStatements
+from adapters.sql.crowd_tx import CrowdStatements
 from adapters.sql.fleet_tx import FleetStatements
 from adapters.sql.journal_tx import JournalStatements
 from adapters.sql.leases_tx import LeaseStatements
@@ -13,7 +13,7 @@ from adapters.sql.outbox_tx import OutboxStatements
 
 class Tx(
     MachineStatements,
-    FailoverStatements,
+    CrowdStatements,
     JournalStatements,
     OutboxStatements,
     CommandStatements,

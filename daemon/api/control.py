@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from pydantic import Field
 from starlette.responses import JSONResponse
 
+from adapters.sql.crowd_tx import QueuedRow
+from adapters.sql.tx import Tx
 from daemon.api.auth import Known
 from daemon.api.parameters import IdempotencyKey, NoQuery, StrictBody
 from daemon.api.services import Wired
 from daemon.api.views import age_s, iso
 from daemon.api.waiting import submit
 from events.schema import Command
+from machines.admission import Pause
+from machines.brake import Storm
 from machines.model import Debt
 
 router = APIRouter(tags=["control"])
+
+_LONGEST_QUEUE = 1000
+"""So many places are shown."""
 
 
 class PauseBody(StrictBody):
@@ -50,6 +59,46 @@ async def resume(
     command = Command("resume", command_id=key, reason=body.reason if body else None)
     accepted = await submit(services, command, caller.name)
     return JSONResponse(dict(accepted.answer or {}), accepted.http_status)
+
+
+@router.get("/fleet")
+async def fleet(query: Annotated[NoQuery, Query()], services: Wired, _: Known) -> JSONResponse:
+    """May automatic failovers begin, and who waits for one: the pause, the storm, the caps, and the queue in its order."""
+    policy, now = services.policy, services.clock.now()
+
+    def read(tx: Tx) -> tuple[Pause | None, Storm | None, int, Sequence[QueuedRow]]:
+        return tx.pause(), tx.storm(), tx.count_running_automatic(), tx.queue(policy, now, _LONGEST_QUEUE)
+
+    pause, storm, running, queue = await services.store.transact(read)
+    stands = pause is not None and pause.until > now
+    return JSONResponse(
+        {
+            "automatic_failover": "paused" if stands else "on",
+            "pause": {"reason": pause.reason, "until": iso(pause.until), "by": pause.by} if pause and stands else None,
+            "storm": {"since": iso(storm.since), "seen_at": iso(storm.seen_at)} if storm else None,
+            "automatic_running": running,
+            "caps": {
+                "fleet": policy.max_concurrent,
+                "host": policy.max_per_host,
+                "provider": policy.max_per_provider,
+            },
+            "queue": [_queue_view(place, row, now) for place, row in enumerate(queue, 1)],
+            "count": len(queue),
+        }
+    )
+
+
+def _queue_view(place: int, row: QueuedRow, now: datetime) -> dict[str, Any]:
+    return {
+        "position": place,
+        "machine_id": row.machine,
+        "name": row.name,
+        "priority": row.priority,
+        "since": iso(row.since),
+        "since_seconds": age_s(row.since, now),
+        "waits_for": row.waits_for.value,
+        "because": row.because,
+    }
 
 
 @router.get("/alerts")

@@ -132,6 +132,8 @@ class MachineAnswer(Document):
     failover_id: str | None
     last_failover_id: str | None
     look_at: str | None
+    queued_since: str | None
+    waits_for: str | None
     evidence: list[dict[str, Any]]
 
 

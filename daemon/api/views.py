@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from machines.admission import Pause
+from machines.brake import flaps, quarantined_until
 from machines.evidence import Verdict, judge
 from machines.hold import held_until
 from machines.model import Evidence, Machine, Mode, Setting
@@ -52,6 +53,8 @@ def machine_view(machine: Machine, now: datetime) -> dict[str, Any]:
         "failover_id": running.id if running else None,
         "last_failover_id": machine.last_failover,
         "look_at": iso(machine.look_at),
+        "queued_since": iso(machine.queued.since) if machine.queued else None,
+        "waits_for": machine.queued.waits_for.value if machine.queued else None,
         "interval_s": machine.interval_s,
         "evidence": evidence_view(machine.evidence, now),
         "evidence_age_seconds": age_s(machine.evidence.at if machine.evidence else None, now),
@@ -124,12 +127,18 @@ def _awaited(machine: Machine, pause: Pause | None, now: datetime, policy: Polic
     until = held_until(machine, policy)
     if machine.state is State.DETECTING and machine.hold is not None and until is not None and now < until:
         return f"{machine.hold.because}; nothing is concluded from its silence until {until.isoformat()}"
+    quarantine = quarantined_until(machine, policy)
+    if quarantine is not None and now < quarantine:
+        lift = f"PUT /api/v1/machines/{machine.id} with auto_failover"
+        return f"{flaps(machine, policy)}; no automatic failover until {quarantine.isoformat()}, or {lift}"
     if machine.mode is not Mode.ON:
         return f"nothing but telling: automatic failover is {machine.mode.value} for this machine"
     if machine.setting is Setting.DISABLED:
         return "nothing but telling: its strategy is disabled"
     if pause is not None and pause.until > now:
         return f"no automatic failover until {pause.until.isoformat()}: paused by {pause.by}: {pause.reason}"
+    if machine.queued is not None:
+        return f"it waits for its turn since {machine.queued.since.isoformat()}: {machine.because}"
     if machine.state is State.DETECTING:
         when = f" at {machine.look_at.isoformat()}" if machine.look_at else ""
         return f"the second sources are asked again{when}; a confirmed death begins {machine.setting.value}"
