@@ -81,6 +81,7 @@ class Daemon:
     api: ApiDoor
     leases: Leases
     storm: StormWatch
+    readiness_every_s: float
     close: Callable[[], None]
     topics: TopicWatch
     token: str
@@ -126,7 +127,7 @@ class Daemon:
         every_replica = (
             PlannedJob(1, "alarms", self.sweep.ring),
             PlannedJob(3, "resume", self.sweep.resume),
-            PlannedJob(30, "readiness", self.readiness.poll),
+            PlannedJob(self.readiness_every_s, "readiness", self.readiness.poll),
             PlannedJob(5, "debts", self._by_one(self.sweep.pay_debts)),
             PlannedJob(30, "orphans", self._by_one(self.sweep.find_orphans)),
             PlannedJob(10, "storm", self._by_one(self.storm.look)),
@@ -319,6 +320,7 @@ async def assemble(settings: Settings, around: Surroundings) -> Daemon:
         api=around.api(services),
         leases=leases,
         storm=StormWatch(store, policy, clock),
+        readiness_every_s=around.readiness_every_s,
         close=around.close,
         topics=watch,
         token=around.token,

@@ -116,9 +116,10 @@ class Leases:
         names = frozenset(self._until)
 
         def renew(tx: Tx) -> Collection[str]:
-            kept = tx.renew_leases(self.replica, names)
-            self._watch.see(tx.leases(), began)
-            return kept
+            tx.renew_leases(self.replica, names)
+            standing = tx.leases()
+            self._watch.see(standing, began)
+            return frozenset(lease.name for lease in standing if lease.holder == self.replica) & names
 
         kept = await self._store.transact(renew)
         for name in names:

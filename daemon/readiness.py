@@ -12,7 +12,18 @@ import structlog
 from daemon.loop import Loop
 from machines.errors import NotYet, StepError
 from machines.failover import Noticed
-from machines.model import HostId, InstanceId, Listing, Machine, MachineId, OfferQuery, Rung, Setting, Source
+from machines.model import (
+    HostId,
+    InstanceId,
+    Listing,
+    Machine,
+    MachineId,
+    OfferQuery,
+    Rung,
+    Setting,
+    Snapshot,
+    Source,
+)
 from machines.policy import Policy
 from machines.ports import Clock, GpuCloud, SnapshotStore, VolumeStore
 from machines.readiness import Findings, Readiness, judge_readiness, judge_warm_pool
@@ -24,6 +35,8 @@ log = structlog.get_logger(__name__)
 _MOST_AT_ONCE = 8
 _GONE_ROUNDS = 2
 _HOSTS_A_ROUND = 2
+_SNAPSHOT_EVERY_S = 120.0
+"""So often the store of snapshots is asked about one machine, unless somebody wants to know now."""
 _EXPECTED_S = {Rung.WARM_POOL: [30, 60], Rung.CPU_STANDBY: [600, 1200]}
 """The contract's own figures (GET /failover/strategies)."""
 
@@ -49,6 +62,8 @@ class ReadinessPoll:
         self._policy = policy
         self._clock = clock
         self._findings: dict[MachineId, Findings] = {}
+        self._newest_seen: dict[MachineId, tuple[float, Snapshot | None]] = {}
+        """When the store was last asked (monotonic seconds), and its answer."""
         self._missing: dict[InstanceId, int] = {}
         self.problem: str | None = None
         """What the provider's last listing failed with."""
@@ -80,6 +95,7 @@ class ReadinessPoll:
         ids = {machine.id for machine in machines}
         hosts, primaries = {machine.host for machine in machines}, {machine.primary for machine in machines}
         self._findings = {number: found for number, found in self._findings.items() if number in ids}
+        self._newest_seen = {number: seen for number, seen in self._newest_seen.items() if number in ids}
         self._free = {host: answer for host, answer in self._free.items() if host in hosts}
         self._missing = {primary: rounds for primary, rounds in self._missing.items() if primary in primaries}
 
@@ -89,6 +105,7 @@ class ReadinessPoll:
             listing, problem = await self._listing()
             if refresh and machine.volume is not None and machine.host is not None:
                 await self._ask_host(machine)
+            self._newest_seen.pop(machine.id, None)
             self._findings[machine.id] = await self._find(machine, listing, problem)
         return judge_readiness(machine, self._findings.get(machine.id), self._policy, self._clock.now())
 
@@ -198,12 +215,19 @@ class ReadinessPoll:
         answers = provider_problem is None
         warm = await self._warm_pool_fault(machine, listing)
         try:
-            snapshot = await self._snapshots.newest(machine.id, now)
+            snapshot = await self._snapshot(machine.id, now)
         except NotYet as error:
             return Findings(now, None, False, answers, error.why, warm)
         except StepError as error:
             return Findings(now, None, False, answers, str(error), warm)
         return Findings(now, snapshot, True, answers, provider_problem, warm)
+
+    async def _snapshot(self, machine: MachineId, now: datetime) -> Snapshot | None:
+        asked_at, snapshot = self._newest_seen.get(machine, (float("-inf"), None))
+        if self._clock.monotonic() - asked_at >= _SNAPSHOT_EVERY_S:
+            snapshot = await self._snapshots.newest(machine, now)
+            self._newest_seen[machine] = (self._clock.monotonic(), snapshot)
+        return snapshot
 
 
 def _steps_of(rung: Rung, machine: Machine) -> dict[str, Any]:

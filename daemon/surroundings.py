@@ -83,5 +83,7 @@ class Surroundings:
     """How many scaled seconds pass in a second of the log's timestamps."""
     scan_every_s: float = 0.1
     """Between two looks for silent machines."""
+    readiness_every_s: float = 30.0
+    """Between two polls of what the strategies need."""
     publish_every_s: float = 0.2
     """Between two looks for announcements."""

@@ -93,19 +93,19 @@ class Sweep:
         instance. Only reported, never touched."""
 
     async def ring(self) -> None:
-        """Signal `Due` to every machine whose alarm has come and that is this replica's to look after."""
-        now, by_fleet = self._clock.now(), self._leases.holds(FLEET)
-        due = await self._store.transact(lambda tx: tx.due(now, 1000))
-        for machine in (*due, *self._alarms.overdue(self._loop.machines())):
+        """Signal `Due` to every machine whose alarm has come and that is this replica's to look after. What this process
+        knows of them is what it saved, or followed from the other replicas."""
+        by_fleet = self._leases.holds(FLEET)
+        for machine in self._alarms.ring(self._loop.machines()):
             if self._loop.rings_for(machine, by_fleet):
                 self._loop.post(machine, Due())
 
     async def resume(self) -> None:
         """Take up every failover that runs in the store and that no replica works on."""
-        for record in await self._store.transact(lambda tx: tx.failovers(running_only=True, limit=None)):
-            if not self._runner.is_running(record.machine) and self._leases.is_free(record.id):
-                log.info("failover_resumed", failover=record.id, machine=record.machine)
-                self._runner.begin(record.machine)
+        for failover, machine in await self._store.transact(lambda tx: tx.running_failovers()):
+            if not self._runner.is_running(machine) and self._leases.is_free(failover):
+                log.info("failover_resumed", failover=failover, machine=machine)
+                self._runner.begin(machine)
 
     async def pay_debts(self) -> None:
         """Several at once, so that one that waits for its turn at the provider holds up none of the others."""
@@ -273,8 +273,8 @@ class Sweep:
                 instances.add(debt.instance)
             if debt.label is not None:
                 labels.add(debt.label)
-        for record in tx.failovers(running_only=True, limit=None):
-            for _, entry in tx.timeline(record.id):
+        for failover, _ in tx.running_failovers():
+            for _, entry in tx.timeline(failover):
                 label = entry.output.get("label")
                 if isinstance(label, str):
                     labels.add(Label(label))

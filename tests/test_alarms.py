@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from daemon.alarms import Alarms
@@ -36,18 +37,40 @@ def test_an_alarm_set_under_a_clock_that_was_an_hour_ahead_comes_in_its_ten_seco
     alarms = Alarms(hands)  # type: ignore[arg-type]
     hands.time += timedelta(hours=1)
     machine = looking_at(hands.time + timedelta(seconds=10))
-    assert alarms.overdue([machine]) == []
+    assert alarms.ring([machine]) == []
     hands.time -= timedelta(hours=1)
     hands.passes(9)
-    assert alarms.overdue([machine]) == []
+    assert alarms.ring([machine]) == []
     hands.passes(1)
-    assert alarms.overdue([machine]) == [1]
+    assert alarms.ring([machine]) == [1]
 
 
-def test_an_alarm_that_is_due_by_the_time_of_day_is_the_stores_to_find():
+def test_a_clock_that_is_stepped_forward_rings_nothing_early():
     hands = Hands()
     alarms = Alarms(hands)  # type: ignore[arg-type]
     machine = looking_at(T0 + timedelta(seconds=10))
-    assert alarms.overdue([machine, looking_at(None)]) == []
-    hands.passes(11)
-    assert alarms.overdue([machine]) == []
+    assert alarms.ring([machine, looking_at(None)]) == []
+    hands.time += timedelta(hours=1)
+    hands.passes(9)
+    assert alarms.ring([machine]) == []
+    hands.passes(1)
+    assert alarms.ring([machine]) == [1]
+
+
+def test_what_was_due_before_it_was_first_seen_rings_at_once_and_the_longest_overdue_first():
+    hands = Hands()
+    late = replace(looking_at(T0 - timedelta(seconds=1)), id=MachineId(1))
+    later = replace(looking_at(T0 - timedelta(seconds=9)), id=MachineId(2))
+    assert Alarms(hands).ring([late, later]) == [2, 1]  # type: ignore[arg-type]
+
+
+def test_an_alarm_that_nobody_could_act_on_rings_again_but_not_every_second():
+    hands = Hands()
+    alarms = Alarms(hands)  # type: ignore[arg-type]
+    machine, rang = looking_at(T0), []
+    for second in range(11):
+        if alarms.ring([machine]):
+            rang.append(second)
+        hands.passes(1)
+    assert rang == [0, 5, 10]
+    assert alarms.ring([looking_at(T0 + timedelta(seconds=11))]) == [1], "a new alarm of the same machine"

@@ -132,7 +132,7 @@ def test_the_newest_failovers_come_first_page_by_page(store: SqlStore) -> None:
         assert [record.id for record in tx.failovers(before=FailoverId("fo_3"), limit=3)] == ["fo_2", "fo_1"]
         assert tx.failovers(before=FailoverId("fo_unknown")) == []
         assert [record.id for record in tx.failovers(machine=MachineId(2))] == ["fo_2"]
-        assert [record.id for record in tx.failovers(running_only=True, limit=2)] == ["fo_5", "fo_3"]
+        assert tx.running_failovers() == [("fo_1", 1), ("fo_2", 2), ("fo_3", 3), ("fo_5", 5)]
 
 
 def test_only_running_failovers_of_our_own_making_count_for_the_cap(store: SqlStore) -> None:

@@ -112,14 +112,6 @@ def test_pages_go_on_after_the_last_machine_of_the_page_before(store: SqlStore) 
         assert [m.id for m in tx.page(MachineId(1), 10, State.FAILED)] == [3, 5]
 
 
-def test_the_longest_overdue_machine_is_due_first(store: SqlStore) -> None:
-    with store.transaction() as tx:
-        for number, look_at in ((1, at(5)), (2, at(3)), (3, at(5.000001)), (4, None)):
-            tx.insert_machine(a_machine(number, look_at=look_at))
-        assert tx.due(at(5), 10) == [2, 1]
-        assert tx.due(at(6), 1) == [2]
-
-
 def test_a_machine_is_found_by_its_primary(store: SqlStore) -> None:
     with store.transaction() as tx:
         tx.insert_machine(a_machine(1))

@@ -5,8 +5,9 @@ takes, the act, faults that come after the effect.
 """
 
 import json
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
 
 import httpx
 from starlette.requests import Request
@@ -24,6 +25,22 @@ ON_WIRE = "sim.on_wire"
 """Set in the scope of requests that came over a socket; in process a lost answer is raised as the client's time-out."""
 INSTEAD = (FaultKind.STATUS, FaultKind.AUTH_ERROR)
 SPOILED = (FaultKind.EMPTY_LIST, FaultKind.PARTIAL_LIST, FaultKind.MALFORMED)
+
+
+class Silent(httpx.ReadTimeout):
+    """There is no answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request, whichever way it came."""
+
+    path: str
+    token: str
+    params: Mapping[str, str]
+    """What stands in the path's places."""
+    query: Mapping[str, str]
+    body: bytes
 
 
 class VastApi:
@@ -44,30 +61,39 @@ class VastApi:
 
     def _endpoint(self, operation: Operation) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:
-            return await self._pass(operation, request)
+            token = request.headers.get("authorization", "").removeprefix("Bearer").strip()
+            path = request.url.path
+            asked = Asked(path, token, request.path_params, dict(request.query_params), await request.body())
+            try:
+                return response(await self.answer(operation, asked))
+            except Silent:
+                if not request.scope.get(ON_WIRE):
+                    raise
+                while (await request.receive())["type"] != "http.disconnect":
+                    pass
+                return Response(status_code=504)
 
         return endpoint
 
-    async def _pass(self, operation: Operation, request: Request) -> Response:
-        raw = await request.body()
-        token = request.headers.get("authorization", "").removeprefix("Bearer").strip()
-        if operation.needs_key and self._api_key is not None and token != self._api_key:
-            return response(bad_key())
+    async def answer(self, operation: Operation, asked: Asked) -> Answer:
+        """Raise Silent where the caller hears nothing."""
+        if operation.needs_key and self._api_key is not None and asked.token != self._api_key:
+            return bad_key()
         self._world.advance(self._clock.now())
-        fault = self._world.faults.meet(self._world.now, request.method, request.url.path, operation.name)
+        fault = self._world.faults.meet(self._world.now, operation.method, asked.path, operation.name)
         if fault is not None and fault.kind in INSTEAD:
-            return response(fault.answer())
+            return fault.answer()
         if fault is not None and fault.kind is FaultKind.TIMEOUT_BEFORE:
-            return await self._never_answer(request, fault)
-        refusal = self._world.limits.refuse(self._world.now, token, operation.name)
+            return await self._never_answer(fault)
+        refusal = self._world.limits.refuse(self._world.now, asked.token, operation.name)
         if refusal is not None:
-            return response(refusal)
+            return refusal
         await self._take_time(operation, fault)
-        answer = self._act(operation, request, raw)
+        answer = self._act(operation, asked)
         await self._settle()
         if fault is None:
-            return response(answer)
-        return await self._with_fault(request, fault, answer)
+            return answer
+        return await self._with_fault(fault, answer)
 
     async def _take_time(self, operation: Operation, fault: Fault | None) -> None:
         seconds = self._durations.get(operation.name, 0.0)
@@ -76,35 +102,31 @@ class VastApi:
         if seconds > 0:
             await self._clock.sleep(seconds)
 
-    def _act(self, operation: Operation, request: Request, raw: bytes) -> Answer:
+    def _act(self, operation: Operation, asked: Asked) -> Answer:
         now = self._clock.now()
         self._world.advance(now)
         try:
-            body = json.loads(raw) if raw else None
+            body = json.loads(asked.body) if asked.body else None
         except ValueError:
             return failure(400, "invalid_args", "Invalid json body")
         try:
-            number, key_id = (int(request.path_params.get(name, 0)) for name in ("id", "key_id"))
+            number, key_id = (int(asked.params.get(name, 0)) for name in ("id", "key_id"))
         except ValueError:
             return failure(400, "invalid_args", "error 400/3467: Invalid args: 'id' must be an integer")
-        return operation.act(Call(self._world, now, number, key_id, dict(request.query_params), body))
+        return operation.act(Call(self._world, now, number, key_id, asked.query, body))
 
-    async def _with_fault(self, request: Request, fault: Fault, answer: Answer) -> Response:
+    async def _with_fault(self, fault: Fault, answer: Answer) -> Answer:
         if fault.kind is FaultKind.TIMEOUT_AFTER:
-            return await self._never_answer(request, fault)
+            return await self._never_answer(fault)
         if fault.kind is FaultKind.STATUS_AFTER:
-            return response(fault.answer())
-        return response(fault.spoil(answer) if fault.kind in SPOILED else answer)
+            return fault.answer()
+        return fault.spoil(answer) if fault.kind in SPOILED else answer
 
-    async def _never_answer(self, request: Request, fault: Fault) -> Response:
-        """Keep silent until the client goes away; in process there is nobody to go, so its time-out is raised here."""
-        if request.scope.get(ON_WIRE):
-            while (await request.receive())["type"] != "http.disconnect":
-                pass
-            return Response(status_code=504)
+    async def _never_answer(self, fault: Fault) -> NoReturn:
+        """On a wire the silence lasts until the client goes away; in process its time-out is raised here."""
         if fault.seconds > 0:
             await self._clock.sleep(fault.seconds)
-        raise httpx.ReadTimeout("The simulated provider never answered")
+        raise Silent("The simulated provider never answered")
 
 
 def response(answer: Answer) -> Response:
@@ -125,6 +147,10 @@ async def wrong_method(request: Request, _error: Exception) -> Response:
     return JSONResponse(body, 405)
 
 
+def one_slash_form(path: str) -> str:
+    return "/" + "/".join(part for part in path.split("/") if part)
+
+
 class BothSlashForms:
     """Paths mean the same with and without their last slash, and with doubled ones (1, 15)."""
 
@@ -133,6 +159,6 @@ class BothSlashForms:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            path = "/" + "/".join(part for part in scope["path"].split("/") if part)
+            path = one_slash_form(scope["path"])
             scope = {**scope, "path": path, "raw_path": path.encode()}
         await self._app(scope, receive, send)

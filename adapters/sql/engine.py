@@ -18,6 +18,7 @@ from sqlalchemy import exc as sa_exc
 
 from adapters.sql.errors import StoreUnavailable
 
+_BEGIN = "BEGIN IMMEDIATE"
 _SCHEMA_LOCK = 0x6661696C6F766572
 """An arbitrary number, the same in every replica: who upgrades the schema holds PostgreSQL's advisory lock on it."""
 
@@ -105,7 +106,11 @@ def _sqlite(url: URL, wait_s: float, foreign_keys: bool) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        # Without SQLAlchemy's own execution, which would cost more than the statement.
+        try:
+            connection.connection.driver_connection.execute(_BEGIN).close()  # type: ignore[union-attr]
+        except sqlite3.OperationalError as error:
+            raise sa_exc.OperationalError(_BEGIN, None, error) from error
 
     return engine
 

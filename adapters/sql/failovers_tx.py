@@ -22,6 +22,7 @@ _INSERT = insert(FAILOVERS)
 _END = update(FAILOVERS).where(_c.id == bindparam("wanted"), _c.ended_at.is_(None))
 _ONE = select(FAILOVERS).where(_c.id == bindparam("wanted"))
 _NEWEST: Select[Any] = select(FAILOVERS).order_by(_c.started_at.desc(), _c.id.desc())
+_RUNNING = select(_c.id, _c.machine_id).where(_c.ended_at.is_(None)).order_by(_c.started_at, _c.id)
 _AUTOMATIC_RUNNING = (
     select(func.count())
     .select_from(FAILOVERS)
@@ -100,19 +101,20 @@ class FailoverStatements(Statements):
         self,
         machine: MachineId | None = None,
         before: FailoverId | None = None,
-        limit: int | None = 50,
-        running_only: bool = False,
+        limit: int = 50,
     ) -> list[FailoverRecord]:
-        """The newest first; `before` is the last one of the page before. All of them where `limit` is None."""
+        """The newest first; `before` is the last one of the page before."""
         wanted = _NEWEST.limit(limit)
         if machine is not None:
             wanted = wanted.where(_c.machine_id == machine)
         if before is not None:
             place = select(_c.started_at, _c.id).where(_c.id == before)
             wanted = wanted.where(tuple_(_c.started_at, _c.id) < place.scalar_subquery())
-        if running_only:
-            wanted = wanted.where(_c.ended_at.is_(None))
         return self._with_attempts(self._connection.execute(wanted).all())
+
+    def running_failovers(self) -> list[tuple[FailoverId, MachineId]]:
+        """Those that have not ended, the oldest first."""
+        return [(row.id, row.machine_id) for row in self._connection.execute(_RUNNING)]
 
     def count_running_automatic(self) -> int:
         """How many failovers of our own making are running; for admission, after `lock_admission`."""

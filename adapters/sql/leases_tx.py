@@ -22,7 +22,6 @@ _TAKE = (
 )
 _OWN = (_c.holder == bindparam("own"), _c.name.in_(bindparam("names", expanding=True)))
 _RENEW = update(LEASES).where(*_OWN).values(renewals=_c.renewals + 1)
-_STILL_OWN = select(_c.name).where(*_OWN)
 _RELEASE = delete(LEASES).where(*_OWN)
 _DROP = delete(LEASES).where(_c.name == bindparam("wanted"))
 
@@ -46,13 +45,10 @@ class LeaseStatements(Statements):
         if self._connection.execute(_TAKE, values).rowcount != 1:
             raise Stale(f"lease {name} has moved on")
 
-    def renew_leases(self, replica: str, names: Collection[str]) -> frozenset[str]:
-        """Count the replica's own ones up; those that are still its own."""
-        if not names:
-            return frozenset()
-        values = {"own": replica, "names": sorted(names)}
-        self._connection.execute(_RENEW, values)
-        return frozenset(self._connection.execute(_STILL_OWN, values).scalars())
+    def renew_leases(self, replica: str, names: Collection[str]) -> None:
+        """Count those up that are still the replica's own."""
+        if names:
+            self._connection.execute(_RENEW, {"own": replica, "names": sorted(names)})
 
     def release_leases(self, replica: str, names: Collection[str]) -> None:
         """Another replica may take them at once."""

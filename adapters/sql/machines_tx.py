@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, Select, bindparam, delete, insert, select, update
@@ -23,7 +22,6 @@ _ONE = _LOADED.where(_c.id == bindparam("wanted"))
 _BY_PRIMARY = _ALL.where(_c.primary_instance == bindparam("wanted")).limit(1)
 _PAGE = _ALL.where(_c.id > bindparam("after")).limit(bindparam("most"))
 _PAGE_IN_STATE = _PAGE.where(_c.state == bindparam("wanted"))
-_DUE = select(_c.id).where(_c.look_at <= bindparam("now")).order_by(_c.look_at, _c.id).limit(bindparam("most"))
 _INSERT = insert(MACHINES)
 _SAVE = update(MACHINES).where(_c.id == bindparam("wanted"), _c.version == bindparam("seen"))
 _SAVE_RUNNING = update(FAILOVERS).where(FAILOVERS.c.id == bindparam("wanted"), FAILOVERS.c.ended_at.is_(None))
@@ -50,10 +48,6 @@ class MachineStatements(Statements):
     def machine_by_primary(self, instance: InstanceId) -> Machine | None:
         row = self._connection.execute(_BY_PRIMARY, {"wanted": instance}).one_or_none()
         return None if row is None else machine_from(row)
-
-    def due(self, now: datetime, limit: int) -> list[MachineId]:
-        """Whose durable alarm has come, the longest overdue first."""
-        return list(self._connection.execute(_DUE, {"now": now, "most": limit}).scalars())
 
     def insert_machine(self, machine: Machine) -> Machine:
         """Raise Stale where a machine with this id exists."""

@@ -65,7 +65,6 @@ class Machines(Row, table=True):
     __tablename__ = "machines"
     __table_args__ = (
         Index("ix_machines_state", "state", "id"),
-        _partial("ix_machines_look_at", "look_at", "look_at IS NOT NULL"),
         _partial("ix_machines_primary_instance", "primary_instance", "primary_instance IS NOT NULL"),
         _partial("ix_machines_failover_id", "failover_id", "failover_id IS NOT NULL"),
     )

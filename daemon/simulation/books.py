@@ -150,6 +150,9 @@ class Books:
     def has_work(self, job: str, now: datetime) -> bool:
         """Would this periodic job of a daemon find anything?"""
         match job:
+            case "storm":
+                clocked = "key IN ('storm', 'automatic-action-suspended') OR key LIKE '%-flapping'"
+                return self._any(f"SELECT 1 FROM alerts WHERE resolved_at IS NULL AND ({clocked}) LIMIT 1")
             case "alarms":
                 return self._any("SELECT 1 FROM machines WHERE look_at IS NOT NULL LIMIT 1")
             case "resume":

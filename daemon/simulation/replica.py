@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from daemon.simulation.theatre import Theatre
 
 TOKEN = "fa_simulated"
-SCAN_EVERY_S = 1.0
+SCAN_EVERY_S = 2.0
+READINESS_EVERY_S = 60.0
 PUBLISH_EVERY_S = 2.0
 _RESTART_S = 2.0
 
@@ -135,7 +136,7 @@ class Replica:
         theatre = self._theatre
         random = SeededRandom(f"{theatre.plan.seed}/{self.name}/{self._lives}")
         self._wire = ProviderWire(
-            theatre.app,
+            theatre.world.transport,
             self.clock,
             random,
             lambda request: theatre.on_call(self, request),
@@ -168,8 +169,9 @@ class Replica:
             token=TOKEN,
             timetable=self._timetable,
             api=_no_api,
-            lease_times=LeaseTimes(),
+            lease_times=LeaseTimes(renew_every_s=3.5),
             scan_every_s=SCAN_EVERY_S,
+            readiness_every_s=READINESS_EVERY_S,
             publish_every_s=PUBLISH_EVERY_S,
         )
 

@@ -40,6 +40,15 @@ HOSTS = 16
 """All of one kind of GPU: every search looks at each of them, and what it does not look for costs time."""
 AT_ONCE = 3
 """The cap on automatic failovers: small enough to be met by a fleet of eight."""
+POLICY = {
+    "max_concurrent": AT_ONCE,
+    "max_per_provider": AT_ONCE - 1,
+    "machine_cooldown_s": 120,
+    "storm_cooldown_s": 120,
+    "quarantine_s": 600,
+    "suspension_s": 600,
+}
+"""The brakes are short, so that they are met, and left again, within a play."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +94,11 @@ class Theatre:
         starter.connect = lambda: SimLog(self.broker, self.clock)
         settings = WorldSettings(hosts=0, volume_sharing=plan.sharing)
         self.world = MemoryWorld(plan.seed, settings, self.clock, starter)
-        self.app = httpx.ASGITransport(app=self.world.app)
         self.settings = Settings(
             state_dir=Path("never-written"),
             vast=Vast(url="http://world"),
             topics=Topics(partitions=PARTITIONS),
-            policy=PolicySection.model_validate({"max_concurrent": AT_ONCE}),
+            policy=PolicySection.model_validate(POLICY),
         )
         self.replicas = [Replica(f"replica-{number}", self) for number in range(plan.replicas)]
         self.people: list[Person] = []

@@ -25,7 +25,7 @@ class ProviderWire(httpx.AsyncBaseTransport):
 
     def __init__(
         self,
-        app: httpx.ASGITransport,
+        app: httpx.AsyncBaseTransport,
         clock: Clock,
         random: Random,
         on_call: Callable[[httpx.Request], None],

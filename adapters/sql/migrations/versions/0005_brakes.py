@@ -21,6 +21,7 @@ def upgrade() -> None:
     op.add_column("machines", sa.Column("suspicions", sa.JSON()))
     for name in _PAUSES:
         op.add_column("pauses", sa.Column(name, sa.DateTime(timezone=True)))
+    op.drop_index("ix_machines_look_at", "machines")  # Alarms are rung from memory, and read once at a start.
     in_failover = sa.text("failover_id IS NOT NULL")
     op.create_index(
         "ix_machines_failover_id", "machines", ["failover_id"], sqlite_where=in_failover, postgresql_where=in_failover
@@ -29,6 +30,8 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_index("ix_machines_failover_id", "machines")
+    is_set = sa.text("look_at IS NOT NULL")
+    op.create_index("ix_machines_look_at", "machines", ["look_at"], sqlite_where=is_set, postgresql_where=is_set)
     with op.batch_alter_table("pauses") as pauses:
         for name in _PAUSES:
             pauses.drop_column(name)
