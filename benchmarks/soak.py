@@ -29,11 +29,14 @@ from benchmarks.footprint import Footprint, measure, rss_mib
 from daemon.demo_checks import SERVING, check_all
 from daemon.demo_stage import Cast, Stage, stage
 from daemon.demo_watch import look
+from daemon.settings import PolicySection
 from machines.model import Debt, DebtKind, Machine, MachineId
 from machines.states import State
 
 MACHINES = 5
 WARM_UP = 20
+RESTLESS = PolicySection(flap_count=1000, machine_cooldown_s=0, failed_budget=0, false_alarm_budget=0)
+"""Its machines die again and again: what would put them into quarantine is off."""
 PATIENCE_S, STANDBY_PATIENCE_S = 2400.0, 600.0
 """Simulated seconds for one death and all that follows from it; a new standby waits for a free GPU on its host."""
 LOOK_EVERY_REAL_S = 0.1
@@ -293,7 +296,7 @@ def _has_ended(now: Machine, before: Machine) -> bool:
 
 async def soak(failovers: int, seed: int, speed: float) -> Result:
     with tempfile.TemporaryDirectory(prefix="failoverd-soak-") as folder:
-        async with stage(Path(folder), speed, seed, "calm", "allowed", MACHINES) as everything:
+        async with stage(Path(folder), speed, seed, "calm", "allowed", MACHINES, RESTLESS) as everything:
             headers = {"Authorization": f"Bearer {everything.daemon.token}"}
             # Each call on a connection of its own: an idle one may be closed under the next call.
             limits = httpx.Limits(max_keepalive_connections=0)

@@ -208,6 +208,15 @@ def status(
 
 
 @app.command()
+def queue(output: Form = Output.TABLE, url: Url = None, token_file: TokenFile = None) -> None:
+    """Show which dead machines wait for their failover, in which order and for what; and whether a pause or a storm stands."""
+    from daemon.cli_queue import show_queue
+
+    with client(url, token_file) as api:
+        show_queue(api, as_json=output is Output.JSON)
+
+
+@app.command()
 def show(
     what: Annotated[str, typer.Argument(metavar="FAILOVER|MACHINE|last", help="fo_..., a machine, or `last`.")],
     output: Form = Output.TABLE,

@@ -17,7 +17,7 @@ from adapters.sim.settings import VolumeSharing, WeatherName, WorldSettings
 from adapters.system_clock import SystemClock
 from daemon.compose import Daemon, compose
 from daemon.demo_agents import InProcessStarter
-from daemon.settings import Http, Settings, Vast
+from daemon.settings import Http, PolicySection, Settings, Vast
 from events import topics
 from machines.model import InstanceId, MachineId
 
@@ -163,9 +163,15 @@ def _work(machine: int, index: int) -> bytes:
 
 @asynccontextmanager
 async def stage(
-    folder: Path, speed: float, seed: int, weather: str, volume_sharing: str, machines: int
+    folder: Path,
+    speed: float,
+    seed: int,
+    weather: str,
+    volume_sharing: str,
+    machines: int,
+    policy: PolicySection | None = None,
 ) -> AsyncIterator[Stage]:
-    """Everything up and answering; at the end everything is taken down again."""
+    """Everything up and answering; at the end everything is taken down again. `policy` instead of the usual one."""
     clock = SystemClock(speed)
     starter = InProcessStarter(clock)
     sim = SimSettings(
@@ -176,7 +182,13 @@ async def stage(
         world=WorldSettings(hosts=max(FEWEST_HOSTS, 4 * machines)),
     )
     world = SimServer(sim, clock, starter)
-    settings = Settings(state_dir=folder / "daemon", http=Http(port=0), vast=Vast(url="http://world"), speed=speed)
+    settings = Settings(
+        state_dir=folder / "daemon",
+        http=Http(port=0),
+        vast=Vast(url="http://world"),
+        speed=speed,
+        policy=policy or PolicySection(),
+    )
     transport = httpx.ASGITransport(app=world.app)
     async with httpx.AsyncClient(transport=transport, base_url="http://world") as control:
         await world.start()

@@ -13,6 +13,7 @@ import pytest
 from daemon import screens
 from daemon.cli_app import explain
 from daemon.cli_failover import FailoverOptions, fail_over
+from daemon.cli_queue import show_queue
 from daemon.cli_show import find_failover, show_failover, show_status
 from daemon.client import DEFAULT_URL, ApiClient, ClientError, Door, door
 
@@ -245,6 +246,35 @@ def test_status_tells_first_that_the_daemon_is_blind_or_its_broker_away(capsys: 
     assert shown[:2] == ["ATTENTION  log: kafka: away  (for 5s)", "ATTENTION  the observer is blind  (for 1m01s)"]
     told = json.loads(capsys.readouterr().out)
     assert (told["alerts"], list(told["not_ready"])) == ([alert], ["log"])
+
+
+def test_queue_tells_who_waits_for_what_in_which_order(capsys: pytest.CaptureFixture[str]) -> None:
+    def place(position: int, machine: int, waits_for: str) -> dict[str, Any]:
+        row = {"position": position, "machine_id": machine, "name": f"m{machine}", "priority": machine}
+        return {**row, "since": "-", "since_seconds": 61.0, "waits_for": waits_for, "because": "-"}
+
+    fleet: dict[str, Any] = {
+        "automatic_failover": "paused",
+        "pause": {"reason": "5 of 5 replaced nothing", "until": "2026-11-28T13:00:00+00:00", "by": "failoverd"},
+        "storm": {"since": "2026-11-28T12:00:00+00:00", "seen_at": "2026-11-28T12:01:00+00:00"},
+        "automatic_running": 8,
+        "caps": {"fleet": 10, "host": 4, "provider": 8},
+        "queue": [place(1, 9, "rental"), place(2, 3, "resume")],
+        "count": 2,
+    }
+    with api({"GET /fleet": (200, fleet)}) as client:
+        show_queue(client, as_json=False)
+        shown = capsys.readouterr().out.splitlines()
+        show_queue(client, as_json=True)
+    assert "paused until 2026-11-28T13:00:00+00:00 by failoverd: 5 of 5 replaced nothing" in shown[0]
+    assert shown[1].startswith("8 of at most 10 run")
+    assert [line.split()[:4] for line in shown[4:]] == [["1", "9", "m9", "9"], ["2", "3", "m3", "3"]]
+    assert "1m01s  a place at the provider" in shown[4]
+    assert json.loads(capsys.readouterr().out) == fleet
+    calm = {**fleet, "pause": None, "storm": None, "queue": []}
+    with api({"GET /fleet": (200, calm)}) as client:
+        show_queue(client, as_json=False)
+    assert capsys.readouterr().out.splitlines()[::2] == ["automatic failover is on", "nobody waits"]
 
 
 @pytest.mark.parametrize("what", ["fo_abc", "2", "bravo", "last"])
