@@ -160,7 +160,12 @@ def demo(
 def simulate(
     seeds: Annotated[int, typer.Option(min=1, help="How many, spread over the scenarios.")] = 12,
     first: Annotated[int, typer.Option(min=0, help="The first seed.")] = 1,
-    scenario: Annotated[str, typer.Option(metavar="S1..S12|all", help="Several are separated by commas.")] = "all",
+    scenario: Annotated[
+        str,
+        typer.Option(
+            metavar="S1..S12|all", help="Several are separated by commas; S1-full and others are of full size."
+        ),
+    ] = "all",
     strategy: Annotated[SimulatedStrategy, typer.Option(help="Of every machine; all: drawn for each.")] = (
         SimulatedStrategy.ALL
     ),
@@ -173,11 +178,11 @@ def simulate(
 ) -> None:
     """Hold the whole daemon against its invariants, on a virtual clock, in weather that follows from a seed."""
     from daemon.simulate import SimulateOptions, run_simulation
-    from daemon.simulation.scenarios import SCENARIOS
+    from daemon.simulation.full_size import EVERYTHING
 
-    unknown = [] if scenario == "all" else [name for name in scenario.split(",") if name not in SCENARIOS]
+    unknown = [] if scenario == "all" else [name for name in scenario.split(",") if name not in EVERYTHING]
     if unknown:
-        raise typer.BadParameter(f"{unknown[0]} is not one of {', '.join(SCENARIOS)}", param_hint="--scenario")
+        raise typer.BadParameter(f"{unknown[0]} is not one of {', '.join(EVERYTHING)}", param_hint="--scenario")
     kept = None if events is None else tuple(int(place) for place in events.split(",") if place.isdigit())
     options = SimulateOptions(seeds, first, scenario, strategy.value, seed, kept, as_json, workers)
     raise typer.Exit(run_simulation(options))

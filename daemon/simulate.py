@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 
 from adapters.system_clock import SystemClock, cpu_seconds
+from daemon.simulation.full_size import EVERYTHING, FULL_SIZE, FullSize
 from daemon.simulation.report import Failure, report, table
 from daemon.simulation.run import Outcome, simulate
 from daemon.simulation.scenarios import SCENARIOS
@@ -74,12 +75,15 @@ def _play_all(options: SimulateOptions) -> Iterator[tuple[Outcome, float]]:
 
 
 def _chosen(options: SimulateOptions) -> Sequence[tuple[str, str, int]]:
-    """(scenario, strategy, seed): the seeds are spread over the scenarios."""
-    names = list(SCENARIOS) if options.scenario == "all" else options.scenario.split(",")
+    """(scenario, strategy, seed): the seeds are spread over the scenarios; those of full size are played once."""
+    is_all = options.scenario == "all"
+    names = list(SCENARIOS) if is_all else options.scenario.split(",")
     if options.seed is not None:
         return [(name, options.strategy, options.seed) for name in names]
     numbers = range(options.first, options.first + options.seeds)
-    return [(names[place % len(names)], options.strategy, number) for place, number in enumerate(numbers)]
+    # The long ones first, so that no core waits for them at the end.
+    once = [(name, options.strategy, options.first) for name in FULL_SIZE if is_all]
+    return once + [(names[place % len(names)], options.strategy, number) for place, number in enumerate(numbers)]
 
 
 def _play(events: tuple[int, ...] | None, wanted: tuple[str, str, int]) -> tuple[Outcome, float]:
@@ -87,7 +91,7 @@ def _play(events: tuple[int, ...] | None, wanted: tuple[str, str, int]) -> tuple
     began = cpu_seconds()
     gc.collect()  # What the seed before left; while one is played, looking for more costs a tenth of its time.
     gc.disable()
-    outcome = simulate(seed, SCENARIOS[scenario], strategy, events)
+    outcome = simulate(seed, EVERYTHING[scenario], strategy, events)
     gc.enable()
     if not outcome.violations:
         outcome = replace(outcome, story=outcome.story if events is not None else outcome.story[-_LONGEST_STORY:])
@@ -95,8 +99,8 @@ def _play(events: tuple[int, ...] | None, wanted: tuple[str, str, int]) -> tuple
 
 
 def _failure(outcome: Outcome, options: SimulateOptions) -> Failure:
-    scenario = SCENARIOS[outcome.scenario]
-    if options.events is not None or not options.shrinks:
+    scenario = EVERYTHING[outcome.scenario]
+    if options.events is not None or not options.shrinks or isinstance(scenario, FullSize):
         return Failure(outcome, options.events, options.strategy)
 
     def play(kept: Sequence[int]) -> Outcome:
@@ -116,6 +120,9 @@ def _print(
         print(f"\n{failure.outcome.scenario}, seed {failure.outcome.seed}: its shortest story")
         print("\n".join(failure.outcome.story))
         print(f"replay: {failure.command}")
+    for outcome in outcomes:
+        if outcome.table:
+            print("\n".join(("", f"{outcome.scenario}: {EVERYTHING[outcome.scenario].about}", *outcome.table)))
     print()
     print("\n".join(table(made)))
     if not made["failovers"]:
@@ -126,7 +133,7 @@ def _line(outcome: Outcome) -> str:
     verdict = "; ".join(map(str, outcome.violations)) or "ok"
     plan = outcome.plan
     return (
-        f"{outcome.scenario:<4} seed {outcome.seed:<5} {plan.machines} machines, {plan.replicas} replicas,"
+        f"{outcome.scenario:<8} seed {outcome.seed:<5} {plan.machines:>3} machines, {plan.replicas} replicas,"
         f" {outcome.simulated_s / 60:4.0f} min, {outcome.seen['failovers']:2d} failovers, {outcome.digest[:12]}  {verdict}"
     )
 

@@ -24,6 +24,10 @@ class MachineRow:
     standby: int | None
     setting: str
     because: str
+    host: int | None
+    priority: int
+    waits_for: str | None
+    asked_at: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +80,11 @@ class Books:
 
     def machines(self) -> list[MachineRow]:
         rows = self._driver.execute(
-            "SELECT id, state, fence, primary_instance, failover_id, volume, standby, setting, because"
-            " FROM machines ORDER BY id"
+            "SELECT id, state, fence, primary_instance, failover_id, volume, standby, setting, because,"
+            " host, priority, waits_for, queue_asked_at FROM machines ORDER BY id"
         )
         return [
-            MachineRow(
-                row[0], row[1], row[2], row[3], row[4], _of(row[5], "id"), _of(row[6], "instance"), row[7], row[8]
-            )
+            MachineRow(row[0], row[1], row[2], row[3], row[4], _of(row[5], "id"), _of(row[6], "instance"), *row[7:])
             for row in rows
         ]
 
@@ -128,6 +130,16 @@ class Books:
     def alerts(self) -> dict[str, str]:
         """The open ones."""
         return dict(self._driver.execute("SELECT key, text FROM alerts WHERE resolved_at IS NULL ORDER BY key"))
+
+    def opened_alerts(self) -> list[tuple[str, str]]:
+        """(key, when it was opened) of every alert that ever was."""
+        return self._driver.execute("SELECT key, opened_at FROM alerts ORDER BY id").fetchall()  # type: ignore[no-any-return]
+
+    def queue(self) -> list[tuple[int, str]]:
+        """(machine, why it waits) of every machine in the queue."""
+        return self._driver.execute(  # type: ignore[no-any-return]
+            "SELECT id, because FROM machines WHERE waits_for IN ('place', 'rental', 'host')"
+        ).fetchall()
 
     def commands(self) -> list[tuple[str, str, str | None, str | None]]:
         """(id, status, failover, answer)"""

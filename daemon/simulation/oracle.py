@@ -49,8 +49,9 @@ class Violation:
 class Oracle:
     """Looks at every commit, every call to the provider, every change of a body, and once a second."""
 
-    def __init__(self, theatre: Theatre, cap: int) -> None:
-        self._theatre, self._books, self._cap = theatre, theatre.books, cap
+    def __init__(self, theatre: Theatre) -> None:
+        self._theatre, self._books = theatre, theatre.books
+        self._caps = theatre.settings.policy
         self.violations: list[Violation] = []
         self.seen: Counter[str] = Counter()
         """How often each kind of thing happened, for the report."""
@@ -192,8 +193,8 @@ class Oracle:
             if before is None or before.ended_at is None:
                 self._read_journal(replica, row)
         running = [row for row in self._failovers.values() if row.ended_at is None and row.reason in AUTOMATIC]
-        if len(running) > self._cap:
-            self._violate("I4", f"{len(running)} automatic failovers run, the cap is {self._cap}")
+        if len(running) > self._caps.max_concurrent:
+            self._violate("I4", f"{len(running)} automatic failovers run, the cap is {self._caps.max_concurrent}")
         self._check_commands()
 
     def _follow_machines(self, replica: Replica) -> Iterable[MachineRow]:
@@ -231,6 +232,7 @@ class Oracle:
         if row.reason not in AUTOMATIC:
             return
         self.seen["automatic failovers"] += 1
+        self._check_brake(row)
         self._check_pause(row)
         self._check_evidence(row)
         self._check_plane(replica, row)
@@ -239,6 +241,30 @@ class Oracle:
             self._violate(
                 "I5", f"failover {row.id} of machine {row.machine}, whose instance {row.old_instance} serves well"
             )
+
+    def _check_brake(self, row: FailoverRow) -> None:
+        """It did not begin beside too many others, nor before a more important one that asked just now and could."""
+        mine = self._machines[row.machine]
+        busy = [one for one in self._machines.values() if one.failover is not None and one.id != mine.id]
+        on_host = sum(1 for one in busy if one.host == mine.host)
+        if on_host >= self._caps.max_per_host:
+            self._violate("I4", f"failover {row.id} began beside {on_host} others of host {mine.host}")
+        renting = sum(1 for one in busy if one.state != "warm_pool_attempt")
+        rents = mine.setting == "cpu_standby"
+        if rents and renting >= self._caps.max_per_provider:
+            self._violate("I4", f"failover {row.id} began beside {renting} others that rent")
+        recent = stored(self._theatre.clock.now() - timedelta(seconds=self._caps.retry_admission_s))
+        skewed = any(replica.clock.skew for replica in self._theatre.replicas)
+        waiting = [
+            one
+            for one in self._machines.values()
+            if one.failover is None and one.priority > mine.priority and one.asked_at is not None
+            if one.asked_at >= recent
+        ]
+        in_line = sum(1 for one in waiting if one.waits_for in ("place", "rental"))
+        if rents and in_line and renting + in_line >= self._caps.max_per_provider and not skewed:
+            names = sorted(one.id for one in waiting)
+            self._violate("I4", f"failover {row.id} of machine {mine.id} passed machines {names}, which waited")
 
     def _check_pause(self, row: FailoverRow) -> None:
         until = self._books.paused_until()

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from daemon.simulation.full_size import EVERYTHING
 from daemon.simulation.run import Outcome
-from daemon.simulation.scenarios import SCENARIOS
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,8 @@ def report(outcomes: Sequence[Outcome], failures: Sequence[Failure], real_s: flo
         "faults": seen["weather events"],
         "failovers": seen["failovers"],
         "automatic_failovers": seen["automatic failovers"],
-        "coverage": [_coverage(name, [one for one in outcomes if one.scenario == name]) for name in SCENARIOS],
+        "coverage": [_coverage(name, [one for one in outcomes if one.scenario == name]) for name in EVERYTHING],
+        "tables": {one.scenario: list(one.table) for one in outcomes if one.table},
         "faults_by_kind": _named(seen, "weather "),
         "edges": _named(seen, "edge "),
         "failed_seeds": [_failure(failure) for failure in failures],

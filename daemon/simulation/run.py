@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from adapters.virtual_clock import VirtualLoop, run_virtually, spawn
+from daemon.simulation.diary import Diary
 from daemon.simulation.ending import what_is_left
+from daemon.simulation.full_size import FullSize
+from daemon.simulation.full_size import table as table_of
 from daemon.simulation.oracle import Oracle, Violation
 from daemon.simulation.scenarios import Scenario
-from daemon.simulation.theatre import AT_ONCE, Plan, Theatre
+from daemon.simulation.theatre import Plan, Theatre
 from daemon.simulation.weather import Event, Weather
 
 WARM_UP_S = 150.0
@@ -33,6 +36,8 @@ class Outcome:
     simulated_s: float
     seen: Counter[str] = field(default_factory=Counter)
     story: tuple[str, ...] = ()
+    table: tuple[str, ...] = ()
+    """What a situation of full size came to, where it has a table."""
 
 
 def simulate(seed: int, scenario: Scenario, strategy: str, kept: Sequence[int] | None = None) -> Outcome:
@@ -44,7 +49,8 @@ def simulate(seed: int, scenario: Scenario, strategy: str, kept: Sequence[int] |
 
 async def _play(loop: VirtualLoop, plan: Plan, scenario: Scenario, events: tuple[Event, ...]) -> Outcome:
     theatre = Theatre(plan, loop)
-    oracle = Oracle(theatre, AT_ONCE)
+    oracle = Oracle(theatre)
+    diary = Diary(theatre) if isinstance(scenario, FullSize) else None
     theatre.on_commit, theatre.on_call = oracle.on_commit, oracle.on_call
     theatre.on_answer, theatre.on_world = oracle.on_answer, oracle.on_world
     weather = Weather(theatre, oracle.seen)
@@ -53,9 +59,11 @@ async def _play(loop: VirtualLoop, plan: Plan, scenario: Scenario, events: tuple
         replica.start()
     await theatre.clock.sleep(5.0)
     await theatre.register()
-    watching = spawn(None, _watch(theatre, oracle), "the oracle")
+    watching = spawn(None, _watch(theatre, oracle, diary), "the oracle")
     await _until(theatre, WARM_UP_S, oracle)
     began = theatre.clock.monotonic()
+    if diary is not None:
+        diary.began_at = began
     for event in events:
         await _until(theatre, began + event.at_s, oracle)
         if oracle.violations:
@@ -65,6 +73,11 @@ async def _play(loop: VirtualLoop, plan: Plan, scenario: Scenario, events: tuple
     weather.clear()
     await _calm_down(theatre, oracle)
     watching.cancel()
+    table: tuple[str, ...] = ()
+    if isinstance(scenario, FullSize) and diary is not None and not oracle.violations:
+        now = theatre.clock.monotonic()
+        oracle.violations.extend(Violation(now, scenario.name, text) for text in scenario.check(diary))
+        table = table_of(scenario.name, diary)
     return Outcome(
         plan.seed,
         scenario.name,
@@ -76,12 +89,15 @@ async def _play(loop: VirtualLoop, plan: Plan, scenario: Scenario, events: tuple
         theatre.clock.monotonic(),
         oracle.seen,
         tuple(theatre.history.told),
+        table,
     )
 
 
-async def _watch(theatre: Theatre, oracle: Oracle) -> None:
+async def _watch(theatre: Theatre, oracle: Oracle, diary: Diary | None) -> None:
     while True:
         oracle.on_second()
+        if diary is not None:
+            diary.look()
         await theatre.clock.sleep(1.0)
 
 

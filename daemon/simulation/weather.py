@@ -69,6 +69,8 @@ class Weather:
         theatre.broker.skew = timedelta(0)
         theatre.air.delays.clear()
         theatre.air.doubles.clear()
+        theatre.air.cut.clear()
+        theatre.air.garbled.clear()
         theatre.world.world.faults.clear()
         theatre.books.make_pause_readable()
         for weather in (theatre.store_weather, *(replica.store_weather for replica in theatre.replicas)):
@@ -158,6 +160,14 @@ class Weather:
             doubles, number = self._theatre.air.doubles, body.instance.id
             doubles.add(number)
             self._later(event, lambda: doubles.discard(number))
+
+    def _beats_are_cut(self, event: Event) -> None:
+        """They do not leave the machine, which serves on."""
+        body = self._body(event)
+        if body is not None:
+            cut, number = self._theatre.air.cut, body.instance.id
+            cut.add(number)
+            self._later(event, lambda: cut.discard(number))
 
     # -- the broker
 
