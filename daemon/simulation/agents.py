@@ -29,6 +29,10 @@ class Air:
         """When an agent of each instance last made a beat, wherever that went."""
         self.doubles: set[int] = set()
         """Instances whose beats arrive twice."""
+        self.cut: set[int] = set()
+        """Instances from which no beat gets out."""
+        self.garbled: set[int] = set()
+        """Instances whose beats nobody can read."""
 
 
 class BeatSender:
@@ -43,7 +47,10 @@ class BeatSender:
         """A frozen machine's beat does not leave it."""
         await self.thawed.wait()
         self._air.spoke_at[self._instance] = self._clock.monotonic()
-        message = Message(topics.HEARTBEATS, codec.encode(event), str(event.machine_id).encode())
+        if self._instance in self._air.cut:
+            raise NotSent("no way out")
+        content = b"\xff not a beat" if self._instance in self._air.garbled else codec.encode(event)
+        message = Message(topics.HEARTBEATS, content, str(event.machine_id).encode())
         delay = self._air.delays.get(self._instance, 0.0)
         if delay > 0:
             spawn(None, self._deliver(message, delay * self._random.jitter()), "late beat")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -52,6 +52,11 @@ class Plan:
     strategies: tuple[str, ...]
     """One for each machine."""
     sharing: VolumeSharing
+    interval_s: float = INTERVAL_S
+    partitions: int = PARTITIONS
+    hosts: int = HOSTS
+    policy: Mapping[str, float] = field(default_factory=lambda: {"max_concurrent": AT_ONCE})
+    """What an operator sets of the fleet's policy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +82,7 @@ class Theatre:
         self.history = History(self.clock)
         self.air = Air()
         self.broker = Broker(self.clock)
-        self.broker.create(topics.specs("", PARTITIONS))
+        self.broker.create(topics.specs("", plan.partitions))
         self.sql = SqlStore.in_memory()
         self.books = Books(self.sql)
         self.store_weather = StoreWeather()
@@ -89,8 +94,8 @@ class Theatre:
         self.settings = Settings(
             state_dir=Path("never-written"),
             vast=Vast(url="http://world"),
-            topics=Topics(partitions=PARTITIONS),
-            policy=PolicySection.model_validate({"max_concurrent": AT_ONCE}),
+            topics=Topics(partitions=plan.partitions),
+            policy=PolicySection.model_validate(plan.policy),
         )
         self.replicas = [Replica(f"replica-{number}", self) for number in range(plan.replicas)]
         self.people: list[Person] = []
@@ -103,7 +108,7 @@ class Theatre:
     def begin(self) -> None:
         """Load the machines and let the world's time run; no replica runs yet."""
         self.world.on_change = lambda: self.on_world()
-        for _ in range(HOSTS):
+        for _ in range(self.plan.hosts):
             self.world.world.market.draw_host(GPU_KINDS[0], 4)
         self.world.world.account.add_key({"ssh_key": PUBLIC_KEY})
         for number, strategy in enumerate(self.plan.strategies, 1):
@@ -120,7 +125,7 @@ class Theatre:
                 "gpu_instance_id": int(person.instance),
                 "strategy": person.strategy,
                 "auto_failover": "on",
-                "interval_s": INTERVAL_S,
+                "interval_s": self.plan.interval_s,
                 "priority": int(person.id),
             }
             if person.volume is not None:
@@ -148,7 +153,7 @@ class Theatre:
             "gpu_name": GPU,
             "label": "machine-{n}",
             "env": {"FAILOVERD_MACHINE_ID": "{n}"},
-            "onstart": f"failoverd agent --machine-id {{n}} --interval {INTERVAL_S:g} --kafka broker:9092 --detach\n"
+            "onstart": f"failoverd agent --machine-id {{n}} --interval {self.plan.interval_s:g} --kafka broker:9092 --detach\n"
             + WORKLOAD,
             "standby": shares,
             **({"volume_gb": VOLUME_GB, "mount_path": "/workspace"} if with_volume else {}),

@@ -69,6 +69,8 @@ class Weather:
         theatre.broker.skew = timedelta(0)
         theatre.air.delays.clear()
         theatre.air.doubles.clear()
+        theatre.air.cut.clear()
+        theatre.air.garbled.clear()
         theatre.world.world.faults.clear()
         theatre.books.make_pause_readable()
         for weather in (theatre.store_weather, *(replica.store_weather for replica in theatre.replicas)):
