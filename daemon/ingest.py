@@ -180,10 +180,10 @@ class Ingest:
 
     def _on_assigned(self, partitions: frozenset[Partition]) -> None:
         now = self._clock.monotonic()
-        for partition in partitions:
-            self._paths[partition.number] = _Path(now)
-            self._detector.own(partition.number)
-            self._fresh.append(partition.number)
+        for number in sorted(partition.number for partition in partitions):
+            self._paths[number] = _Path(now)
+            self._detector.own(number)
+            self._fresh.append(number)
 
     def _on_revoked(self, partitions: frozenset[Partition]) -> None:
         for partition in partitions:
@@ -293,8 +293,9 @@ class Ingest:
         except Undecodable as cause:
             self._sink.dead_letter(record, cause)
             return
-        if tick.daemon == self._daemon_id:
-            self._paths[partition].tick_back_at = self._clock.monotonic()
+        path = self._paths[partition]
+        if tick.daemon == self._daemon_id and tick.sent >= path.owned_at:
+            path.tick_back_at = self._clock.monotonic()
 
     # -- ticks, scan, commit
 
@@ -335,6 +336,8 @@ class Ingest:
     def _judge_paths(self) -> None:
         faults = {number: fault for number in self._paths if (fault := self._path_fault(number))}
         because = self._unowned() or next(iter(faults.values()), None) or self._mass_silence()
+        if because is None and any(path.tick_back_at is None for path in self._paths.values()):
+            because = self._blind_now  # History may still show a gap; our first tick comes behind all of it.
         if (because is None) != (self._blind_now is None):
             self._sink.blindness(tuple(faults), because)
             self._blind_at = self._clock.monotonic()

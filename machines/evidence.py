@@ -83,10 +83,16 @@ def collect(before: Evidence | None, instance: InstanceId, said: Sequence[Testim
     dead = any(testimony.word in (Word.DEAD, Word.GONE, Word.CRASHED) for testimony in said)
     alive = any(testimony.word is Word.ALIVE and testimony.source is Source.SSH for testimony in said)
     # Rounds an hour apart, or before one another, are the work of a clock that was stepped: the row begins anew.
-    goes_on = same is not None and timedelta(0) <= at - same.at <= _LONGEST_ROUND
+    goes_on = same is not None and timedelta(0) <= at - same.at <= _LONGEST_ROUND and not _runs_again(same, said)
     since = (same.dead_since if same and same.dead_since and goes_on else at) if dead and not alive else None
     kept = () if same is None else tuple(t for t in same.testimonies if t.source in (Source.NOTICE, Source.WEBHOOK))
     return Evidence(instance, (*kept, *said), at, since, (same.rounds if same else 0) + 1)
+
+
+def _runs_again(before: Evidence, said: Sequence[Testimony]) -> bool:
+    """Has the provider taken its word back? Then a port that does not answer yet is that of a machine that boots."""
+    was = any(one.source is Source.PROVIDER and one.word in (Word.DEAD, Word.CRASHED) for one in before.testimonies)
+    return was and any(one.source is Source.PROVIDER and one.word is Word.ALIVE for one in said)
 
 
 def judge(evidence: Evidence, policy: Policy) -> Judgement:

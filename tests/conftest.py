@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
+from daemon.simulate import QUIET, be_quiet
 from tests import test_api_stage
 from tests.servers import databases, ladder, topics
 from tests.servers.kafka import KafkaBroker
@@ -24,6 +27,11 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     names = inspect.signature(pyfuncitem.obj).parameters
     asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
     return True
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--rewrite", action="store_true", help="write the transcripts of tests/scenarios anew")
+    parser.addoption("--full", action="store_true", help="play the scenarios of full size, too")
 
 
 def pytest_report_header() -> list[str]:
@@ -102,3 +110,14 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
     folder: Path = tmp_path_factory.mktemp("sshd")
     with sshd_server(folder) as server:
         yield server
+
+
+@pytest.fixture
+def quiet_simulation() -> Iterator[None]:
+    """Logs say nothing while it lasts; afterwards all speak again."""
+    levels = {name: logging.getLogger(name).level for name in QUIET}
+    be_quiet()
+    yield
+    structlog.reset_defaults()
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)

@@ -90,6 +90,19 @@ def test_one_answer_from_ssh_starts_the_confirmation_anew():
     assert judge(evidence, POLICY).verdict is Verdict.UNSURE
 
 
+@pytest.mark.parametrize("row", [OFFLINE, CRASHED])
+def test_a_provider_that_takes_its_word_back_starts_the_confirmation_anew(row):
+    """The host returned: its port does not answer yet, because the container boots."""
+    evidence = collect(None, ME, (provider(row), ssh(Reach.SILENT)), T0)
+    for seconds in (20, 40):
+        evidence = collect(evidence, ME, (provider(row), ssh(Reach.SILENT)), T0 + timedelta(seconds=seconds))
+    for seconds in (60, 80):
+        evidence = collect(evidence, ME, (provider(RUNNING), ssh(Reach.REFUSED)), T0 + timedelta(seconds=seconds))
+        assert judge(evidence, POLICY).verdict is Verdict.UNSURE
+    evidence = collect(evidence, ME, (provider(RUNNING), ssh(Reach.REFUSED)), T0 + timedelta(seconds=90))
+    assert judge(evidence, POLICY).verdict is Verdict.DEAD
+
+
 def test_offline_host_and_mute_port_are_death_at_once():
     assert verdict(provider(OFFLINE), ssh(Reach.SILENT)).verdict is Verdict.DEAD
 

@@ -71,6 +71,14 @@ class Oracle:
 
     # -- what it is told
 
+    def remember(self) -> None:
+        """What stands in the books now was not done under its eyes: it is history, and is not judged."""
+        self._machines = {row.id: row for row in self._books.machines()}
+        self._fences = {row.id: row.fence for row in self._machines.values()}
+        self._failovers = {row.id: row for row in self._books.failovers()}
+        self._journal = {number: len(self._books.journal(number)) for number in self._failovers}
+        self._answers = {number: answer for number, _, _, answer in self._books.commands() if answer is not None}
+
     def on_commit(self, replica: Replica, work: str) -> None:
         """After every transaction of any replica."""
         changes = self._books.changes
