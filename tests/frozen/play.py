@@ -23,7 +23,7 @@ from daemon.simulation.intents import mutation_of
 from daemon.simulation.oracle import Oracle
 from daemon.simulation.replica import Replica
 from daemon.simulation.run import WARM_UP_S
-from daemon.simulation.theatre import AT_ONCE, Person, Plan, Theatre
+from daemon.simulation.theatre import Person, Plan, Theatre
 from daemon.simulation.weather import Event, Weather
 from tests.frozen.cases import Case, stands
 from tests.frozen.world import SETTLES_S, build, write_down
@@ -152,7 +152,7 @@ async def _finish(loop: VirtualLoop, sql: Path, truth: dict[str, Any]) -> End:
     await theatre.clock.sleep(truth["seconds"])
     theatre.people.append(msgspec.convert(truth["person"], Person))
     build(theatre, truth["world"])
-    oracle = Oracle(theatre, AT_ONCE)
+    oracle = Oracle(theatre)
     oracle.remember()
     theatre.on_commit, theatre.on_call = oracle.on_commit, oracle.on_call
     theatre.on_answer, theatre.on_world = oracle.on_answer, oracle.on_world

@@ -105,7 +105,7 @@ async def _play(loop: VirtualLoop, script: Script) -> Played:
     theatre = Theatre(plan, loop)
     transcript = Transcript(theatre.clock, theatre.books, plan.replicas > 1)
     theatre.history = Telling(theatre.clock, hear=transcript.hear)
-    oracle = Oracle(theatre, int(plan.policy["max_concurrent"]))
+    oracle = Oracle(theatre)
     weather = Weather(theatre, oracle.seen)
     stage = Stage(theatre, weather, weather._operators, transcript, oracle, list(script.triggers))
     theatre.on_commit, theatre.on_call = stage.on_commit, stage.on_call

@@ -10,6 +10,7 @@ from collections.abc import Hashable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from machines.brake import quarantined_until
 from machines.hold import is_held
 from machines.model import (
     Endpoint,
@@ -22,6 +23,7 @@ from machines.model import (
     Machine,
     MachineId,
     Mode,
+    Queued,
     Running,
     Setting,
     Source,
@@ -29,6 +31,7 @@ from machines.model import (
     Testimony,
     VolumeId,
     VolumeMount,
+    WaitsFor,
     Word,
 )
 from machines.policy import Policy
@@ -40,9 +43,12 @@ PRIMARY = InstanceId(7001)
 FAILOVER = FailoverId("fo_model")
 BOOT, BOOT_OF_THE_HOLD = "b1", "b0"
 SHORT, LONG = timedelta(seconds=40), timedelta(seconds=500)
-"""Longer than a confirmation and shorter than evidence lasts; longer than any limit of the policy's."""
+"""Longer than a confirmation and shorter than evidence lasts; longer than any limit but a quarantine's."""
+VERY_LONG = timedelta(hours=2)
 _AGES = ((20.0, 0.0), (POLICY.evidence_max_age_s, 40.0), (300.0, 100.0))
 _ANCIENT_S = 400.0
+FLAPPING = (NOW,) * POLICY.flap_count
+"""Suspect so often, and just now."""
 
 FRESH = Machine(
     MachineId(7),
@@ -71,13 +77,20 @@ def canonical(machine: Machine, now: datetime) -> Machine:
         look_at=None if machine.look_at is None else NOW,
         failover=None if machine.failover is None else _running(machine.failover),
         hold=None if machine.hold is None else _hold(machine, machine.hold, now),
+        queued=None if machine.queued is None else Queued(NOW, NOW, WaitsFor.PLACE),
+        suspicions=FLAPPING if _is_quarantined(machine, now) else (),
     )
+
+
+def _is_quarantined(machine: Machine, now: datetime) -> bool:
+    until = quarantined_until(machine, POLICY)
+    return until is not None and now < until
 
 
 def key(machine: Machine) -> Hashable:
     """Of a canonical machine."""
     chosen = (machine.state, machine.setting, machine.mode, machine.look_at is None)
-    return (*chosen, machine.evidence, machine.failover, machine.hold)
+    return (*chosen, machine.evidence, machine.failover, machine.hold, machine.queued is None, machine.suspicions)
 
 
 def _evidence(machine: Machine, now: datetime) -> Evidence | None:

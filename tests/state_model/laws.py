@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from machines.brake import quarantined_until
 from machines.failover import (
     Admitted,
     AttemptEnded,
@@ -28,7 +29,7 @@ from machines.failover import (
     TakenOver,
     Won,
 )
-from machines.model import DebtKind, Machine, Mode, Rung, Setting, Source, Word
+from machines.model import DebtKind, FenceGrade, Machine, Mode, Rung, Setting, Source, Word
 from machines.states import EDGES, Edge, State, Trigger, is_attempt
 from tests.state_model.configuration import POLICY
 from tests.state_model.moves import Move
@@ -139,7 +140,9 @@ def a_proof_is_the_fencers_and_stays(step: Step) -> str | None:
     was, runs = step.before.failover, step.after.failover
     if was is None or runs is None or was.proof == runs.proof:
         return None
-    return None if was.proof is None and isinstance(step.signal, Fenced) else "the proof changed"
+    is_destroyed = runs.proof is not None and runs.proof.grade is FenceGrade.DESTROYED
+    is_the_fencers = isinstance(step.signal, Fenced) and (was.proof is None or is_destroyed)
+    return None if is_the_fencers else "the proof changed"
 
 
 def what_was_asked_of_a_failover_stays_asked(step: Step) -> str | None:
@@ -196,8 +199,11 @@ def nothing_automatic_begins_without_the_fleets_leave(step: Step) -> str | None:
         return None
     if before.state is not State.DETECTING or before.mode is not Mode.ON or before.setting is Setting.DISABLED:
         return f"the machine is {before.state.value}, {before.mode.value}, {before.setting.value}"
-    if facts.pause is not None or not facts.pause_is_readable or facts.automatic_running >= POLICY.max_concurrent:
+    if facts.pause is not None or not facts.pause_is_readable or facts.crowd.running >= POLICY.max_concurrent:
         return f"the fleet says no: {facts}"
+    until = quarantined_until(before, POLICY)
+    if facts.last_automatic_end is not None or (until is not None and step.now < until):
+        return "it cools down, or is in quarantine"
     words = {said.word for said in before.evidence.testimonies} if before.evidence else set()
     if facts.blind is not None and not words & {Word.DEAD, Word.GONE, Word.CRASHED}:
         return "the observer is blind"

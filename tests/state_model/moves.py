@@ -10,6 +10,7 @@ from enum import Enum
 from itertools import product
 
 from machines.admission import Delayed, FailoverRequest, FleetFacts, Granted, Pause, admit
+from machines.brake import Crowd
 from machines.failover import (
     Admitted,
     AttemptEnded,
@@ -50,7 +51,7 @@ from machines.model import (
     Testimony,
     Word,
 )
-from tests.state_model.configuration import LONG, POLICY, SHORT
+from tests.state_model.configuration import FLAPPING, LONG, POLICY, SHORT, VERY_LONG
 
 __all__ = ("Kind", "Move", "moves", "strangers")
 
@@ -78,7 +79,7 @@ class Move:
     facts: FleetFacts | None = None
 
 
-FREE = FleetFacts(0, None, pause_is_readable=True, blind=None)
+FREE = FleetFacts(Crowd(), None, pause_is_readable=True, blind=None)
 ROUNDS = (
     ((Source.PROVIDER, Word.ALIVE), (Source.SSH, Word.ALIVE)),
     ((Source.PROVIDER, Word.ALIVE), (Source.SSH, Word.DEAD)),
@@ -106,7 +107,7 @@ def moves(machine: Machine, now: datetime) -> Iterator[Move]:
 
 
 def _time(machine: Machine) -> Iterator[Move]:
-    for passes in (SHORT, LONG):
+    for passes in (SHORT, LONG, VERY_LONG):
         yield Move(Kind.TIME, changed=machine, passes=passes)
 
 
@@ -123,6 +124,7 @@ def _world(machine: Machine, now: datetime) -> Iterator[Move]:
     for words in ROUNDS:
         yield Move(Kind.ALARM, Probed(own, _said(words, now)))
     yield Move(Kind.ALARM, Probed(own, _said(ROUNDS[2], now - LONG)))
+    yield Move(Kind.WORLD, changed=replace(machine, suspicions=FLAPPING))
     yield Move(Kind.WORLD, StartAsked(own))
     for is_final in (True, False):
         yield Move(Kind.WORLD, StartFailed(own, "no", is_final))
@@ -150,13 +152,19 @@ def _gate(machine: Machine, now: datetime) -> Iterator[Move]:
     bad = _bad(now)
     paused = replace(FREE, pause=bad.pause)
     unreadable = replace(FREE, pause_is_readable=False)
-    blind, full = replace(FREE, blind=bad.blind), replace(FREE, automatic_running=bad.automatic_running)
-    for facts in (FREE, paused, unreadable, blind, full, bad):
+    blind, full = replace(FREE, blind=bad.blind), replace(FREE, crowd=bad.crowd)
+    cooling = replace(FREE, last_automatic_end=now)
+    for facts in (FREE, paused, unreadable, blind, full, cooling, bad):
         yield from _answered(machine, wish, facts, now, Kind.GATE)
 
 
 def _bad(now: datetime) -> FleetFacts:
-    return FleetFacts(1000, Pause("storm", now + 2 * LONG, "ops"), pause_is_readable=False, blind="no ticks")
+    return FleetFacts(
+        Crowd(running=1000, renting=1000, on_host=1000),
+        Pause("storm", now + 2 * LONG, "ops"),
+        pause_is_readable=False,
+        blind="no ticks",
+    )
 
 
 def _answered(
@@ -166,8 +174,8 @@ def _answered(
         case Granted() as granted:
             admitted = Admitted(FailoverId(f"fo_{machine.fence + 1}"), granted)
             yield Move(kind, admitted, request=request, facts=facts)
-        case Delayed(because, look_at):
-            yield Move(kind, Deferred(because, look_at), request=request, facts=facts)
+        case Delayed(because, look_at, waits_for):
+            yield Move(kind, Deferred(because, look_at, waits_for), request=request, facts=facts)
         case _:
             pass
 
