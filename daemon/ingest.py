@@ -380,6 +380,8 @@ class Ingest:
         return now - path.behind_since > self._settings.blind_after_s
 
     def _mass_silence(self) -> str | None:
+        if self._detector.machines() < self._policy.mass_silence_fleet:
+            return None
         silent, judged = self._detector.silent_share()
         if judged >= self._policy.mass_silence_fleet and silent > judged * self._policy.mass_silence_fraction:
             return f"{silent} of {judged} machines fell silent at once: that is rather us than them"

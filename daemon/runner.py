@@ -64,6 +64,16 @@ class Outside:
     volumes: VolumeStore
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """The machine, the journal of its failover, and the weather, as they stood in one transaction."""
+
+    machine: Machine
+    running: Running
+    everything: Sequence[tuple[int, Entry]]
+    is_storm: bool
+
+
 class _Interrupted(Exception):
     """A cancel came while the step ran."""
 
@@ -138,19 +148,18 @@ class Runner:
             self.begin(machine)
 
     async def _run(self, machine_id: MachineId) -> None:
+        look: _Look | None = None
         while True:
-            machine = await self._machine(machine_id)
-            if machine is None or machine.failover is None:
-                if machine is not None and machine.last_failover is not None:
-                    self._loop.forget_cancel(machine.last_failover)
-                return
-            failover = machine.failover.id
             try:
+                look = await self._look(machine_id, look)
+                if look is None:
+                    return
+                failover = look.running.id
                 if not self._leases.holds(failover):
                     if not await self._take(machine_id, failover):
                         return
                     continue  # The fence may have been raised: read the machine again.
-                await self._attempt(machine, machine.failover)
+                await self._attempt(look)
             except errors.Fenced as fenced:
                 log.info("attempt_fenced", machine=machine_id, because=str(fenced))
                 return
@@ -170,22 +179,35 @@ class Runner:
 
         return await self._leases.acquire(failover, also)
 
-    async def _machine(self, machine_id: MachineId) -> Machine | None:
-        try:
-            return await self._loop.machine(machine_id)
-        except errors.Fenced:
-            return None
+    async def _look(self, machine_id: MachineId, before: _Look | None) -> _Look | None:
+        """None where the machine is in no failover any more. A journal only grows, so only its news is read. Raise
+        StoreUnavailable."""
 
-    async def _attempt(self, machine: Machine, running: Running) -> None:
+        def read(tx: Tx) -> tuple[Machine | None, _Look | None]:
+            machine = tx.machine(machine_id)
+            running = machine.failover if machine is not None else None
+            if machine is None or running is None:
+                return machine, None
+            known = before.everything if before is not None and before.running.id == running.id else ()
+            everything = (*known, *tx.timeline(running.id, len(known)))
+            return machine, _Look(machine, running, everything, tx.storm() is not None)
+
+        machine, look = await self._store.transact(read)
+        if look is not None:
+            return look
+        if machine is not None and machine.last_failover is not None:
+            self._loop.forget_cancel(machine.last_failover)
+        return None
+
+    async def _attempt(self, look: _Look) -> None:
         """One move of the present attempt."""
+        machine, running, everything = look.machine, look.running, look.everything
         strategy = strategy_for(running.rung, machine)
         if strategy is None:
             code, why = _NOT_PROVIDED[running.rung]
-            await self._end(machine.id, running, Lost(code, why))
+            await self._end(look, Lost(code, why))
             return
-        everything, storm = await self._store.transact(lambda tx: (tx.timeline(running.id), tx.storm()))
-        policy = self._policy if storm is None else in_a_storm(self._policy)
-        ctx, too_late = self._context(machine, running, everything, policy), is_too_late(everything)
+        ctx, too_late = self._context(look), is_too_late(everything)
         move = next_move(strategy, ctx.entries, self._clock.now(), None if too_late else _cancel_why(running))
         match move:
             case Run(step):
@@ -196,29 +218,29 @@ class Runner:
                 left = (until - self._clock.now()).total_seconds()
                 await self._pause(ctx, min(_LONGEST_NAP_S, max(0.05, left)))
             case Succeeded():
-                await self._succeeded(machine, running, strategy)
+                await self._succeeded(look, strategy)
             case Abandoned(code, why):
-                await self._end(machine.id, running, Lost(code, why))
+                await self._end(look, Lost(code, why))
             case Stuck(code, why):
-                await self._end(machine.id, running, Parked(code, why))
+                await self._end(look, Parked(code, why))
             case _:
                 assert_never(move)
 
-    async def _succeeded(self, machine: Machine, running: Running, strategy: Strategy) -> None:
+    async def _succeeded(self, look: _Look, strategy: Strategy) -> None:
         if strategy.rung is Rung.REPAIR_PRIMARY:
-            await self._end(machine.id, running, Repaired())
+            await self._end(look, Repaired())
             return
         # The hand-over ended the failover in its own transaction; that it still runs means another one has begun.
         await self._clock.sleep(1.0)
 
-    async def _end(self, machine: MachineId, running: Running, outcome: Lost | Parked | Repaired) -> None:
-        everything = await self._store.transact(lambda tx: tx.timeline(running.id))
-        fenced = may_be_stopped([entry for _, entry in everything])
-        await self._loop.apply(machine, AttemptEnded(running.id, running.fence, outcome, fenced))
+    async def _end(self, look: _Look, outcome: Lost | Parked | Repaired) -> None:
+        running = look.running
+        fenced = may_be_stopped([entry for _, entry in look.everything])
+        await self._loop.apply(look.machine.id, AttemptEnded(running.id, running.fence, outcome, fenced))
 
-    def _context(
-        self, machine: Machine, running: Running, everything: Sequence[tuple[int, Entry]], policy: Policy
-    ) -> StepContext:
+    def _context(self, look: _Look) -> StepContext:
+        machine, running, everything = look.machine, look.running, look.everything
+        policy = in_a_storm(self._policy) if look.is_storm else self._policy
         entries = tuple(entry for attempt, entry in everything if attempt == running.attempt)
         avoid = {_host(entry) for attempt, entry in everything if attempt != running.attempt}
         outside, lease = self.outside, running.id

@@ -261,6 +261,10 @@ class Detector:
         grace = self._slots[partition].grace
         return clock.now - clock.gap_at <= max(grace, default=self._policy.grace_floor_s)
 
+    def machines(self) -> int:
+        """No more than so many are watched: places that became free count too."""
+        return sum(len(slots.ids) for slots in self._slots.values())
+
     def silent_share(self) -> tuple[int, int]:
         """(silent, judged) over all owned partitions, whatever was already reported.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import httpx
+import msgspec
 from starlette.applications import Starlette
 from starlette.routing import compile_path
 from starlette.types import ASGIApp
@@ -46,7 +47,8 @@ class InMemory(httpx.AsyncBaseTransport):
         headers = dict(answer.headers)
         if isinstance(answer.body, str):
             return httpx.Response(answer.status, headers=headers, text=answer.body)
-        return httpx.Response(answer.status, headers=headers, json=answer.body)
+        body = msgspec.json.encode(answer.body)
+        return httpx.Response(answer.status, headers={"content-type": "application/json", **headers}, content=body)
 
 
 def _operation(method: str, path: str) -> tuple[Operation, dict[str, str]] | None:

@@ -50,17 +50,29 @@ def lock_schema(connection: Connection) -> None:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_SCHEMA_LOCK})")
 
 
+DATABASE_ERRORS = (sa_exc.TimeoutError, sa_exc.DBAPIError)
+"""What SQLAlchemy makes of a failed statement, whosever fault it is."""
+
+
+def named(error: Exception) -> StoreUnavailable | None:
+    """What an outage, a lock or a full disk has made of a statement; None for a bug."""
+    if isinstance(error, sa_exc.TimeoutError):
+        return StoreUnavailable(f"no connection to the database became free: {error}")
+    if isinstance(error, sa_exc.DBAPIError) and _is_outage(error):
+        return StoreUnavailable(f"the database is not available: {error.orig}")
+    return None
+
+
 @contextmanager
 def outages_named() -> Iterator[None]:
-    """Raise StoreUnavailable for what an outage, a lock or a full disk makes of a statement; bugs pass as they are."""
+    """Raise StoreUnavailable for an outage."""
     try:
         yield
-    except sa_exc.TimeoutError as error:
-        raise StoreUnavailable(f"no connection to the database became free: {error}") from error
-    except sa_exc.DBAPIError as error:
-        if not _is_outage(error):
+    except DATABASE_ERRORS as error:
+        outage = named(error)
+        if outage is None:
             raise
-        raise StoreUnavailable(f"the database is not available: {error.orig}") from error
+        raise outage from error
 
 
 def _is_outage(error: sa_exc.DBAPIError) -> bool:

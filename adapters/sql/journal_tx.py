@@ -21,6 +21,9 @@ _NEXT = select(func.coalesce(func.max(_c.seq), 0) + 1).where(
 )
 _APPEND = insert(JOURNAL)
 _ALL = select(JOURNAL).where(_c.failover_id == bindparam("wanted")).order_by(_c.attempt, _c.seq)
+_FROM = _ALL.limit(bindparam("most")).offset(bindparam("after"))
+_MOST = 2**31
+"""SQLite takes no OFFSET without a LIMIT."""
 _OF_ATTEMPT = _ALL.where(_c.attempt == bindparam("which"))
 
 
@@ -61,6 +64,7 @@ class JournalStatements(DebtStatements):
         rows = self._connection.execute(_OF_ATTEMPT, {"wanted": failover, "which": attempt})
         return tuple(entry_from(row) for row in rows)
 
-    def timeline(self, failover: FailoverId) -> list[tuple[int, Entry]]:
-        """Each entry with the number of its attempt."""
-        return [(row.attempt, entry_from(row)) for row in self._connection.execute(_ALL, {"wanted": failover})]
+    def timeline(self, failover: FailoverId, after: int = 0) -> list[tuple[int, Entry]]:
+        """Each entry with the number of its attempt; without so many of the first ones, which the caller knows."""
+        rows = self._connection.execute(_FROM, {"wanted": failover, "after": after, "most": _MOST})
+        return [(row.attempt, entry_from(row)) for row in rows]

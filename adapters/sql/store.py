@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import insert
 
-from adapters.sql.engine import make_engine, outages_named
+from adapters.sql.engine import DATABASE_ERRORS, make_engine, named, outages_named
 from adapters.sql.tables import METADATA, PAUSES, THE_ONE
 from adapters.sql.tx import Tx
 
@@ -49,8 +49,17 @@ class SqlStore:
 
     def transact(self, work: Callable[[Tx], T]) -> T:
         """Run the work in one transaction."""
-        with self.transaction() as tx:
-            return work(tx)
+        try:
+            with self._engine.connect() as connection, connection.begin():
+                tx = Tx(connection)
+                result = work(tx)
+                tx.settle()
+                return result
+        except DATABASE_ERRORS as error:
+            outage = named(error)
+            if outage is None:
+                raise
+            raise outage from error
 
     def driver(self) -> Any:
         """The driver's connection of a store in memory: for an observer that reads beside the transactions."""

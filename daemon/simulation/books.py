@@ -3,6 +3,7 @@ with what it observes."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -88,10 +89,13 @@ class Books:
             for row in rows
         ]
 
-    def failovers(self) -> list[FailoverRow]:
+    def failovers(self, or_named: Collection[str] | None = None) -> list[FailoverRow]:
+        """All of them; with names, those that have not ended and those named."""
+        narrow = "" if or_named is None else f" WHERE ended_at IS NULL OR id IN ({','.join('?' * len(or_named))})"
         rows = self._driver.execute(
             "SELECT id, machine_id, reason, command_id, old_instance, evidence, running, started_at, ended_at, success,"
-            " strategy_succeeded, code FROM failovers ORDER BY started_at, id"
+            f" strategy_succeeded, code FROM failovers{narrow} ORDER BY started_at, id",
+            tuple(or_named or ()),
         )
         return [
             FailoverRow(

@@ -58,6 +58,7 @@ class Intents:
     def __init__(self, books: Books) -> None:
         self._books = books
         self._explained_at = -1
+        self._claims: dict[str, tuple[int, set[str | None]]] = {}
         self._explained: tuple[set[int], set[str], set[int]] = set(), set(), set()
 
     def why_not(self, mutation: Mutation, label: str | None) -> str | None:
@@ -78,7 +79,7 @@ class Intents:
         for row in self._running():
             machine = machines.get(row.machine)
             rentals = (machine.primary, machine.standby, row.old_instance) if machine is not None else ()
-            labels = {entry.output.get("label") for entry in self._books.journal(row.id) if entry.mark == "claimed"}
+            labels = self._claimed(row.id)
             if (mutation.instance is not None and mutation.instance in rentals) or (
                 label is not None and label in labels
             ):
@@ -106,14 +107,22 @@ class Intents:
         volumes = {row.volume for row in machines} | {debt.volume for debt in debts}
         labels = {debt.label for debt in debts}
         for row in self._running():
-            labels |= {entry.output.get("label") for entry in self._books.journal(row.id) if entry.mark == "claimed"}
+            labels |= self._claimed(row.id)
         return {one for one in instances if one}, {one for one in labels if one}, {one for one in volumes if one}
+
+    def _claimed(self, failover: str) -> set[str | None]:
+        """The labels of its claims; a journal only grows, so what was read of it is kept."""
+        count, labels = self._claims.get(failover, (0, set[str | None]()))
+        fresh = self._books.journal(failover, count)
+        labels |= {entry.output.get("label") for entry in fresh if entry.mark == "claimed"}
+        self._claims[failover] = (count + len(fresh), labels)
+        return labels
 
     def _labels(self) -> set[str]:
         return self.explained()[1]
 
     def _running(self) -> list[FailoverRow]:
-        return [row for row in self._books.failovers() if row.ended_at is None]
+        return self._books.failovers(())
 
     def _why_no_step(self, mutation: Mutation) -> str | None:
         """A step that has begun, of a failover that runs, on the machine's own rentals."""

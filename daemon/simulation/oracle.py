@@ -191,7 +191,8 @@ class Oracle:
 
     def _read_books(self, replica: Replica) -> None:
         self._machines = {row.id: row for row in self._follow_machines(replica)}
-        for row in self._books.failovers():
+        running = {row.id for row in self._failovers.values() if row.ended_at is None}
+        for row in self._books.failovers(running):
             before = self._failovers.get(row.id)
             self._failovers[row.id] = row
             if before is None:
@@ -200,9 +201,9 @@ class Oracle:
                 self._on_ended(replica, row)
             if before is None or before.ended_at is None:
                 self._read_journal(replica, row)
-        running = [row for row in self._failovers.values() if row.ended_at is None and row.reason in AUTOMATIC]
-        if len(running) > self._caps.max_concurrent:
-            self._violate("I4", f"{len(running)} automatic failovers run, the cap is {self._caps.max_concurrent}")
+        automatic = [row for row in self._failovers.values() if row.ended_at is None and row.reason in AUTOMATIC]
+        if len(automatic) > self._caps.max_concurrent:
+            self._violate("I4", f"{len(automatic)} automatic failovers run, the cap is {self._caps.max_concurrent}")
         self._check_commands()
 
     def _follow_machines(self, replica: Replica) -> Iterable[MachineRow]:
