@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.real.books import Books, books, until
-from tests.real.truth import Truth, watching
+from tests.real.truth import rented_for, watching
 from tests.servers import databases
 from tests.servers.fault_proxy import FaultProxy
 from tests.servers.replica import Replica
@@ -103,7 +103,7 @@ def test_whoever_loses_the_database_stops_and_the_other_finishes_alone(
         stack.until("every debt is paid", lambda: stack.get("/debts")["count"] == 0)
         stack.until("the world has what the machines claim, and nothing else", lambda: not differences(stack))
         stack.until("the loser is well again", lambda: stack._is_ok(f"{loser.url}/readyz"))
-        rented = rentals_of(truth, failover)
+        rented = rented_for(truth, failover)
         assert len(rented) == len(set(rented)), "a label was rented under twice"
         assert set(rented) <= rows.labels(failover), "something was rented without a journal"
     assert not truth.wrongs
@@ -132,8 +132,3 @@ def without_the_database(
     finally:
         loser.wires.clear()
     return history
-
-
-def rentals_of(truth: Truth, failover: str) -> list[str]:
-    """The labels of all that was ever rented for it."""
-    return [rental.label for rental in truth.rentals.values() if f"-{failover}-" in (rental.label or "")]

@@ -90,3 +90,8 @@ def watching(stack: Stack) -> Iterator[Truth]:
     if failed:
         raise failed[0]
     assert truth.looks > 0, "nobody looked"
+
+
+def rented_for(truth: Truth, failover: str) -> list[str]:
+    """The labels of all that was ever rented for the failover."""
+    return [rental.label for rental in truth.rentals.values() if f"-{failover}-" in (rental.label or "")]
