@@ -38,6 +38,14 @@ class Books:
         query = "SELECT output ->> 'label' FROM journal WHERE failover_id = %s AND mark = 'claimed'"
         return {row[0] for row in self._rows.execute(query, (failover,))}
 
+    def widest_gap_s(self, failover: str) -> float:
+        """Between two entries of its journal that follow one another, by their own times, in whichever direction."""
+        query = (
+            "SELECT max(abs(extract(epoch FROM at - before))) FROM (SELECT at, lag(at) OVER (ORDER BY attempt, seq) "
+            "AS before FROM journal WHERE failover_id = %s) AS entries"
+        )
+        return float(self._scalar(query, failover) or 0.0)
+
     def holder(self, stack: Stack, name: str) -> Replica | None:
         """Who has the lease of that name now."""
         found = self._scalar("SELECT holder FROM leases WHERE name = %s", name)

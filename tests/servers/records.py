@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 
@@ -52,3 +52,25 @@ async def has_read(bootstrap: str, group: str, topic: str) -> bool:
         finally:
             await admin.close()
     return all(end == 0 or (one in read and read[one].offset >= end) for one, end in ends.items())
+
+
+async def go_back(bootstrap: str, group: str, topic: str) -> None:
+    """Set the group's place on every partition back to the first record; it must have no members."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=group, enable_auto_commit=False)
+    async with asyncio.timeout(20):
+        await consumer.start()
+        try:
+            partitions = [TopicPartition(topic, number) for number in await _partitions(bootstrap, topic)]
+            consumer.assign(partitions)
+            await consumer.commit(await consumer.beginning_offsets(partitions))
+        finally:
+            await consumer.stop()
+
+
+async def _partitions(bootstrap: str, topic: str) -> list[int]:
+    consumer = AIOKafkaConsumer(topic, bootstrap_servers=bootstrap)
+    await consumer.start()
+    try:
+        return [partition.partition for partition in consumer.assignment()]
+    finally:
+        await consumer.stop()

@@ -61,6 +61,8 @@ class Stack:
         self._world_temporary = self.folder / "world"
         self._world: ServerProcess | None = None
         self._http = httpx.Client(timeout=10.0)
+        self.patience_s = 60.0
+        """How many real seconds `until` waits where nothing else is said."""
 
     # -- processes
 
@@ -195,8 +197,9 @@ class Stack:
 
     # -- waiting
 
-    def until(self, what: str, look: Callable[[], T | None], limit_s: float = 60.0) -> T:
+    def until(self, what: str, look: Callable[[], T | None], limit_s: float | None = None) -> T:
         """Look until it is there, and return it. A daemon that does not answer is looked at again."""
+        limit_s = self.patience_s if limit_s is None else limit_s
         deadline, seen = time.monotonic() + limit_s, "nothing"
         while time.monotonic() < deadline:
             try:
