@@ -32,6 +32,8 @@ class SteppedClock:
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
             "FAKETIME_CACHE_DURATION": str(CACHED_REAL_S),
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            # Its mending of waits with a monotonic deadline breaks Python's own: threads then starve one another.
+            "FAKETIME_FORCE_MONOTONIC_FIX": "0",
         }
 
     def step(self, seconds: int) -> None:
