@@ -33,6 +33,15 @@ class Books:
         query = "SELECT 1 FROM journal WHERE failover_id = %s AND step = %s AND mark = 'started'"
         return self._scalar(query, failover, step) is not None
 
+    def attempt_of(self, failover: str) -> int:
+        """The number of its present attempt."""
+        query = "SELECT max(number) FROM attempts WHERE failover_id = %s"
+        return int(self._scalar(query, failover) or 0)
+
+    def is_done(self, failover: str, attempt: int, step: str) -> bool:
+        query = "SELECT 1 FROM journal WHERE failover_id = %s AND attempt = %s AND step = %s AND mark = 'done'"
+        return self._scalar(query, failover, attempt, step) is not None
+
     def labels(self, failover: str) -> set[str]:
         """The labels that were journaled before anything was rented under them."""
         query = "SELECT output ->> 'label' FROM journal WHERE failover_id = %s AND mark = 'claimed'"

@@ -17,14 +17,11 @@ from tests.servers import databases
 from tests.servers.kafka import KafkaBroker
 from tests.servers.stack import Stack
 from tests.servers.stepped_clock import SteppedClock
-from tests.stories import differences, wait_for_success, wait_until_healthy
+from tests.stories import wait_for_success, wait_until_healthy
 
 WORLD_SPEED = 10.0
 HOUR = 3600
-MACHINES = 6
-BYSTANDERS = (5, 6)
-STEPS = ((HOUR, 1, 2), (-HOUR, 3, 4))
-"""How far, the machine whose host dies, and the one that crashes."""
+FORWARDS, BACK, CRASHED, BESIDE = MACHINES = (1, 2, 3, 4)
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ def scene(
         stack = Stack(
             tmp_path_factory.mktemp("s9-clock"),
             own_kafka_broker.bootstrap,
-            MACHINES,
+            len(MACHINES),
             WORLD_SPEED,
             replicas=2,
             database=url,
@@ -60,28 +57,30 @@ def scene(
             stack.stop()
 
 
-@pytest.mark.parametrize(("step_s", "hostless", "crashed"), STEPS, ids=["forwards", "back"])
-def test_failovers_end_well_under_a_clock_that_is_stepped(
-    scene: Scene, step_s: int, hostless: int, crashed: int
-) -> None:
+def test_failovers_end_well_under_clocks_that_are_stepped_in_their_midst(scene: Scene) -> None:
     stack = scene.stack
-    moving = (hostless, crashed)
-    old = {number: wait_until_healthy(stack, number)["gpu_instance_id"] for number in (*moving, *BYSTANDERS)}
+    old = {number: wait_until_healthy(stack, number)["gpu_instance_id"] for number in MACHINES}
     with books(scene.database) as rows, watching(stack) as truth:
-        stack.kill_host_under(old[hostless])
-        stack.sim("POST", f"/instances/{old[crashed]}/crash", {"reboot_helps": False})
-        failovers = [until("a failover", lambda number=number: rows.failover_of(number)) for number in moving]
-        for failover, step in zip(failovers, ("rent_candidate", "fence_primary"), strict=True):
-            until(f"{step} has begun", lambda failover=failover, step=step: rows.has_started(failover, step))
-        holders = [until("its lease", lambda failover=failover: rows.holder(stack, failover)) for failover in failovers]
-        for replica, clock in zip(stack.replicas, scene.clocks, strict=True):
-            if replica in holders:
-                clock.step(step_s)
-        for number, failover in zip(moving, failovers, strict=True):
+        # This one lasts longest: its container is rebooted in vain before its standby is started.
+        stack.sim("POST", f"/instances/{old[CRASHED]}/crash", {"reboot_helps": False})
+        for number, step_s in ((FORWARDS, HOUR), (BACK, -HOUR)):
+            stack.kill_host_under(old[number])
+            failover = until("a failover", lambda number=number: rows.failover_of(number))
+            until("candidates are rented", lambda failover=failover: rows.has_started(failover, "rent_candidate"))
+            holder = until("its lease", lambda failover=failover: rows.holder(stack, failover))
+            scene.clocks[stack.replicas.index(holder)].step(step_s)
             wait_for_success(stack, failover)
-            assert wait_until_healthy(stack, number)["gpu_instance_id"] != old[number]
-            assert [row["failover_id"] for row in stack.failovers(number)] == [failover]
             assert rows.widest_gap_s(failover) > HOUR / 2, "the step missed the failover"
-        assert [number for number in BYSTANDERS if stack.failovers(number)] == []
-        stack.until("nothing is left that bills", lambda: not differences(stack))
+        for number in (FORWARDS, BACK, CRASHED):
+            stack.until(f"machine {number} is recovered", lambda number=number: recovered(stack, number))
+            assert wait_until_healthy(stack, number)["gpu_instance_id"] != old[number]
+        assert stack.failovers(BESIDE) == []
     assert not truth.wrongs
+
+
+def recovered(stack: Stack, machine: int) -> bool:
+    """By one failover, that succeeded."""
+    found = stack.failovers(machine)
+    assert len(found) == 1
+    assert found[0]["state"] == "running" or found[0]["success"], found[0]
+    return bool(found[0]["state"] != "running")
