@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 
 import psycopg
 import pytest
@@ -25,7 +24,6 @@ from tests.stories import differences, wait_for_success, wait_until_healthy
 SPEED = 10.0
 PAUSE_S = 60.0
 """Of the world's time: longer than a lease and than the broker's patience with a member."""
-SURPLUS_LIMIT = timedelta(seconds=120)
 WARM_POOL = (
     *("check_standby", "fence_primary", "start_standby", "await_running"),
     *("verify_workspace", "start_agent", "await_heartbeat", "hand_over"),
@@ -34,7 +32,9 @@ CPU_STANDBY = (
     *("choose_snapshot", "fence_primary", "rent_candidate", "restore"),
     *("verify", "start_agent", "await_heartbeat", "hand_over"),
 )
-BYSTANDERS = 4
+OF_CPU_STANDBY = ("rent_candidate", "restore", "start_agent")
+"""Not each boundary: the market of the simulated world has no GPUs for more at a time."""
+BYSTANDERS = 3
 """So that never more than half of the fleet falls silent at once."""
 HOLD = """
 CREATE TABLE held (machine_id bigint, step text);
@@ -63,7 +63,7 @@ def scene(
 ) -> Iterator[Scene]:
     """Only the first daemon works at the beginning: so everything is its own."""
     with databases.on_server(postgres_server, migrated=False) as url:
-        count = len(WARM_POOL) + len(CPU_STANDBY) + BYSTANDERS
+        count = len(WARM_POOL) + len(OF_CPU_STANDBY) + BYSTANDERS
         folder = tmp_path_factory.mktemp("s2")
         stack = Stack(folder, own_kafka_broker.bootstrap, count, SPEED, replicas=2, database=url, warm_pool=True)
         try:
@@ -76,13 +76,15 @@ def scene(
 
 
 @pytest.mark.parametrize(
-    ("first", "steps"), [(1, WARM_POOL), (1 + len(WARM_POOL), CPU_STANDBY)], ids=["warm_pool", "cpu_standby"]
+    ("first", "steps", "boundaries"),
+    [(1, WARM_POOL, WARM_POOL), (1 + len(WARM_POOL), CPU_STANDBY, OF_CPU_STANDBY)],
+    ids=["warm_pool", "cpu_standby"],
 )
 def test_what_a_paused_daemon_held_at_each_boundary_is_finished_by_the_other(
-    scene: Scene, first: int, steps: tuple[str, ...]
+    scene: Scene, first: int, steps: tuple[str, ...], boundaries: tuple[str, ...]
 ) -> None:
     stack, strategy = scene.stack, "warm_pool" if steps is WARM_POOL else "cpu_standby"
-    machines = {first + index: step for index, step in enumerate(steps)}
+    machines = {first + index: step for index, step in enumerate(boundaries)}
     paused = next(replica for replica in stack.replicas if replica is stack.voice)
     other = next(replica for replica in stack.replicas if replica is not paused)
     other.stop()
