@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint lock kafka vast-cli crash-matrix soak clean
+.PHONY: demo test test-real lint lock kafka vast-cli crash-matrix soak clean
 
 # The runtime alone: enough for `make demo`.
 .venv/.runtime: requirements.lock pyproject.toml
@@ -24,8 +24,13 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 demo: .venv/.runtime
 	$(BIN)/failoverd demo $(DEMO)
 
+# Everything but tests/real, or what TESTS names.
 test: lint
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest $(or $(TESTS),--ignore=tests/real)
+
+# Daemons, broker and database as real processes, one situation a module: all of them, or one by REAL=s5.
+test-real: .venv/.dev
+	$(BIN)/python -m pytest $(if $(REAL),tests/real/test_$(REAL)_*.py,tests/real)
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

@@ -69,6 +69,11 @@ class SystemClock:
             return await awaitable
 
 
+def time_of_day_ahead_s() -> float:
+    """How far the real time of day is ahead of the monotonic clock: changes by what the time of day is stepped by."""
+    return time.time() - _since_boot()
+
+
 def cpu_seconds() -> float:
     """What this process has used of a core so far."""
     return time.process_time()

@@ -11,8 +11,10 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from apscheduler.triggers.interval import IntervalTrigger
 
 from adapters.sql.errors import StoreUnavailable
+from adapters.system_clock import time_of_day_ahead_s
 from machines.errors import FailoverdError
 from machines.ports import Clock
 
@@ -20,15 +22,22 @@ log = structlog.get_logger(__name__)
 
 Job = Callable[[], Awaitable[object]]
 _SHORTEST_REAL_S = 0.2
+_LOOK_FOR_A_STEP_REAL_S = 1.0
+_A_STEP_S = 1.0
 
 
 class Schedule:
-    """Intervals are given in scaled seconds and run in real ones."""
+    """Intervals are given in scaled seconds and run in real ones.
+
+    APScheduler keeps the next run of a job as a time of day: under a clock that is stepped back no job would run for as
+    long. So all are set anew when a step is seen.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._scheduler = AsyncIOScheduler(timezone="UTC")
         self._is_stopping = False
+        self._watch: asyncio.Task[None] | None = None
         # That a slow job was not begun a second time is what `max_instances` is for, and no warning.
         logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)
         # A job tells its own crash; what is left for the executor to log is a job that the stop met before it began.
@@ -56,8 +65,22 @@ class Schedule:
 
     def start(self) -> None:
         self._scheduler.start()
+        self._watch = asyncio.create_task(self._follow_steps())
+
+    async def _follow_steps(self) -> None:
+        before = time_of_day_ahead_s()
+        while True:
+            await self._clock.sleep(self._clock.real(_LOOK_FOR_A_STEP_REAL_S))
+            ahead = time_of_day_ahead_s()
+            if abs(ahead - before) > _A_STEP_S:
+                log.warning("time_of_day_stepped", seconds=round(ahead - before))
+                for job in self._scheduler.get_jobs():
+                    job.reschedule(IntervalTrigger(seconds=job.trigger.interval_length, timezone="UTC"))
+            before = ahead
 
     def stop(self) -> None:
         self._is_stopping = True
+        if self._watch is not None:
+            self._watch.cancel()
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)

@@ -10,6 +10,7 @@ from datetime import timedelta
 import pytest
 
 from adapters.sql import AlertRecord, CommandRow, SqlStore
+from adapters.sql.engine import make_engine
 from events.topics import Message
 from machines.admission import Pause
 from machines.model import FailoverId, MachineId
@@ -125,3 +126,23 @@ def test_an_alert_is_news_once_until_it_is_resolved(store: SqlStore) -> None:
         assert not tx.resolve_alert("blind", at(12))
         assert tx.raise_alert("blind", "again", at(13))
         assert [alert.count for alert in tx.open_alerts()] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "what"),
+    [("DELETE FROM pauses", LookupError), ("UPDATE pauses SET until = '{no_time}'", ValueError)],
+    ids=["gone", "spoilt"],
+)
+def test_a_pause_that_cannot_be_read_is_no_pause_that_is_off(
+    store: SqlStore, database_url: str, spoil: str, what: type[Exception]
+) -> None:
+    no_time = "infinity" if database_url.startswith("postgresql") else "spoilt"
+    engine = make_engine(database_url)
+    with engine.begin() as rows:
+        rows.exec_driver_sql(spoil.format(no_time=no_time))
+    engine.dispose()
+    with store.transaction() as tx:
+        tx.lock_admission()
+        with pytest.raises(what):
+            tx.pause()
+        assert tx.count_running_automatic() == 0, "the transaction goes on"

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy.exc import DataError
 
 from adapters.sql.records import AlertRecord
 from adapters.sql.rows import alert_from
@@ -36,12 +37,17 @@ class FleetStatements(Statements):
 
     def lock_admission(self) -> None:
         """One admission at a time over all replicas, until the commit: what is counted now is still true when the
-        answer is saved. (SQLite has one writer anyway.)"""
-        self._connection.execute(_LOCK).one()
+        answer is saved. (SQLite has one writer anyway.) Where the row is gone nothing is locked, and nothing automatic
+        is admitted: the pause cannot be read."""
+        self._connection.execute(_LOCK).one_or_none()
 
     def pause(self) -> Pause | None:
-        """As it was set, also when its end has passed. Raise LookupError where the row is gone: that is no 'no'."""
-        row = self._connection.execute(_PAUSE).one_or_none()
+        """As it was set, also when its end has passed. Raise LookupError where the row is gone, and ValueError where no
+        time can be read from it: neither is a 'no'."""
+        try:
+            row = self._connection.execute(_PAUSE).one_or_none()
+        except DataError as error:
+            raise ValueError(f"the end of the pause is no time that we know: {error.orig}") from error
         if row is None:
             raise LookupError("the row of the pause is missing")
         return None if row.until is None else Pause(row.reason or "", row.until, row.by or "")

@@ -15,7 +15,7 @@ import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from xml.etree import ElementTree
@@ -33,9 +33,17 @@ JVM_OPTIONS = ("-Xms128m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLeve
 class KafkaBroker:
     """One broker on one folder. The folder outlives the process: `start` formats it only where it is new."""
 
-    def __init__(self, folder: Path, port: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, port: int | None = None, doors: Sequence[int] = (), joins: KafkaBroker | None = None
+    ) -> None:
+        """`doors` are ports of proxies: for each there is a listener more, which sends its clients to that proxy.
+        With `joins` it is the second node of that broker's cluster, and leads what is assigned to node 2."""
         self.folder = folder
         self._fixed_port = port
+        self._doors = tuple(doors)
+        self.door_ports = tuple(free_port() for _ in doors)
+        """To be put behind the proxies."""
+        self._joins = joins
         self.port = 0
         self._process: ServerProcess | None = None
 
@@ -82,21 +90,44 @@ class KafkaBroker:
         properties = self._write_properties()
         command = _java_command(jars())
         if not _is_formatted(self.folder):
-            _format(command, properties)
+            _format(command, properties, self._joins and self._joins.cluster_id)
         self._process = ServerProcess([*command, "kafka.Kafka", str(properties)], self.folder / "broker.log")
         self._process.start(lambda: answers_metadata(port), START_LIMIT_S)
 
+    @property
+    def cluster_id(self) -> str:
+        """Of a broker that was started."""
+        found = re.search(r"cluster\.id=(\S+)", (self.folder / "data" / "meta.properties").read_text())
+        assert found is not None
+        return found[1]
+
     def _write_properties(self) -> Path:
         properties = self.folder / "server.properties"
-        values = {"PORT": self.port, "CONTROLLER_PORT": self._controller_port(properties), "DATA": self.folder / "data"}
+        values = {
+            "ROLES": "broker" if self._joins else "broker,controller",
+            "NODE": 2 if self._joins else 1,
+            "LISTENERS": ",".join(self._listeners(self.port, self.door_ports)),
+            "ADVERTISED": ",".join(self._listeners(self.port, self._doors)),
+            "PROTOCOLS": "".join(f",DOOR{number}:PLAINTEXT" for number in range(len(self._doors))),
+            "CONTROLLER_PORT": self._controller_port(properties),
+            "DATA": self.folder / "data",
+        }
+        if not self._joins:
+            values["LISTENERS"] = f"{values['LISTENERS']},CONTROLLER://127.0.0.1:{values['CONTROLLER_PORT']}"
         text = (HERE / "server.properties").read_text()
         for name, value in values.items():
             text = text.replace(f"@{name}@", str(value))
         properties.write_text(text)
         return properties
 
+    def _listeners(self, port: int, doors: Sequence[int]) -> list[str]:
+        own = f"PLAINTEXT://127.0.0.1:{port}"
+        return [own, *(f"DOOR{number}://127.0.0.1:{door}" for number, door in enumerate(doors))]
+
     def _controller_port(self, properties: Path) -> int:
         """The same again for a formatted folder: the quorum's own records name it."""
+        if self._joins:
+            return self._joins._controller_port(self._joins.folder / "server.properties")
         if not _is_formatted(self.folder):
             return free_port()
         found = re.search(r"quorum.bootstrap.servers=127.0.0.1:(\d+)", properties.read_text())
@@ -175,10 +206,12 @@ def _java_command(libs: Path) -> list[str]:
     return [_java(), *JVM_OPTIONS, f"-Dlog4j2.configurationFile={HERE / 'log4j2.properties'}", "-cp", f"{libs}/*"]
 
 
-def _format(command: list[str], properties: Path) -> None:
+def _format(command: list[str], properties: Path, joins: str | None) -> None:
+    """For a cluster of its own, or for the one of the id."""
     # Kafka's own random-uuid costs a JVM start. A leading dash would be read as an option.
-    cluster = "f" + base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")[1:]
-    tool = [*command, "kafka.tools.StorageTool", "format", "--standalone", "-t", cluster, "-c", str(properties)]
+    cluster = joins or "f" + base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")[1:]
+    first = "--no-initial-controllers" if joins else "--standalone"
+    tool = [*command, "kafka.tools.StorageTool", "format", first, "-t", cluster, "-c", str(properties)]
     answer = subprocess.run(tool, capture_output=True, text=True, timeout=60)
     if answer.returncode != 0:
         raise StartFailed(f"the broker's folder could not be formatted:\n{answer.stdout}{answer.stderr}")

@@ -6,7 +6,7 @@ import gc
 import os
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -106,12 +106,14 @@ def kafka_server(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def local_broker(folder: Path) -> Iterator[kafka.KafkaBroker]:
+def local_broker(
+    folder: Path, doors: Sequence[int] = (), joins: kafka.KafkaBroker | None = None
+) -> Iterator[kafka.KafkaBroker]:
     """A broker of the test's own, to be paused and killed; from Maven's artifacts, whatever the run's rung is."""
     missing = kafka.missing_programs()
     if missing is not None:
         unavailable(f"no Kafka broker to be killed: install Java {kafka.JAVA_NEEDED}+ and Maven ({missing})")
-    broker = kafka.KafkaBroker(folder)
+    broker = kafka.KafkaBroker(folder, doors=doors, joins=joins)
     try:
         broker.start()
         yield broker

@@ -3,68 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import asyncssh
 import httpx
-import yaml
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka import ConsumerRecord
 
 from adapters.sim.sandbox import RUN_ENV
 from adapters.ssh import load_or_create_key
+from tests.servers import processes, records
 from tests.servers.process import ServerProcess, free_port
+from tests.servers.replica import FAILOVERD, START_LIMIT_S, Replica, clean_environment
+from tests.servers.wires import Wires
 
 T = TypeVar("T")
 
-FAILOVERD = (sys.executable, "-m", "daemon.cli")
-START_LIMIT_S = 60.0
 LOOK_EVERY_S = 0.2
 TOKEN = "fa_the_token_of_all_replicas_of_a_test"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 TAIL_LINES = 40
-
-
-class Replica:
-    """One daemon as a process of its own, on a state directory of its own; it may be killed and started again."""
-
-    def __init__(self, name: str, folder: Path) -> None:
-        self.name, self.folder = name, folder
-        self.url = f"http://127.0.0.1:{free_port()}"
-        self._process: ServerProcess | None = None
-
-    @property
-    def process(self) -> ServerProcess:
-        assert self._process is not None, "not started"
-        return self._process
-
-    @property
-    def log(self) -> Path:
-        return self.folder.parent / f"{self.name}.log"
-
-    def start(self, settings: dict[str, Any], is_ready: Callable[[str], bool]) -> None:
-        """Return when it says that it is ready. Raise StartFailed."""
-        config = self.folder.parent / f"{self.name}.yaml"
-        port = int(self.url.rpartition(":")[2])
-        http = {**settings.get("http", {}), "port": port}
-        config.write_text(yaml.safe_dump({**settings, "state_dir": str(self.folder), "http": http}))
-        self._process = ServerProcess([*FAILOVERD, "run", "--config", str(config)], self.log, _environment())
-        self._process.start(lambda: is_ready(f"{self.url}/readyz"), START_LIMIT_S)
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.stop()
-
-    def said(self, words: str) -> list[str]:
-        """The lines of its log that have all these words."""
-        lines = self.log.read_text(errors="replace").splitlines()
-        return [line for line in lines if all(word in line for word in words.split())]
 
 
 class Stack:
@@ -83,34 +43,43 @@ class Stack:
         replicas: int = 1,
         database: str | None = None,
         warm_pool: bool = False,
+        wires: Sequence[Wires] = (),
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
-        """`warm_pool`: every machine lies on a volume and has a standby. Several replicas need a `database`."""
+        """`warm_pool`: every machine lies on a volume and has a standby. Several replicas need a `database`. `wires`: one
+        for each replica, through which it reaches everything else. `settings` go before ours."""
         self.folder, self.bootstrap, self.machines, self.speed = folder.resolve(), bootstrap, machines, speed
         self.world_url = f"http://127.0.0.1:{free_port()}"
         names = ["daemon"] if replicas == 1 else [f"daemon-{number}" for number in range(1, replicas + 1)]
-        self.replicas = [Replica(name, self.folder / f"{name}.state") for name in names]
+        ways = wires or [None] * replicas
+        self.replicas = [
+            Replica(name, self.folder / f"{name}.state", way) for name, way in zip(names, ways, strict=True)
+        ]
         self.voice = self.replicas[0]
         """The replica that answers the questions of `get` and `post`."""
-        self._database, self._warm_pool = database, warm_pool
+        self._database, self._warm_pool, self._own_settings = database, warm_pool, dict(settings or {})
         self._world_temporary = self.folder / "world"
         self._world: ServerProcess | None = None
         self._http = httpx.Client(timeout=10.0)
+        self.patience_s = 60.0
+        """How many real seconds `until` waits where nothing else is said."""
 
     # -- processes
 
-    def start(self) -> None:
-        """Return when the world has all its machines and each daemon says that it is ready. Raise StartFailed."""
+    def start(self, replicas: Sequence[Replica] | None = None) -> None:
+        """Return when the world has all its machines and each daemon (or those that are named) says that it is ready.
+        Raise StartFailed."""
         self._world_temporary.mkdir()
         address = self.world_url.removeprefix("http://")
         options = ["--listen", address, "--speed", f"{self.speed:g}", "--machines", str(self.machines)]
         options += ["--agents-kafka", self.bootstrap, *(["--warm-pool"] if self._warm_pool else [])]
         options += ["--ssh-key", self._key().export_public_key().decode().strip()]
         # The world makes its folder where temporary files go; there its processes can be told from all others.
-        environment = {**_environment(), "TMPDIR": str(self._world_temporary)}
+        environment = {**clean_environment(), "TMPDIR": str(self._world_temporary)}
         self._world = ServerProcess([*FAILOVERD, "sim", *options], self.folder / "world.log", environment)
         self._world.start(self._has_machines, START_LIMIT_S)
         self._machine_entries = self._entries()
-        for replica in self.replicas:
+        for replica in self.replicas if replicas is None else replicas:
             self.start_daemon(replica)
         self.until("every machine is registered", lambda: len(self.get("/machines")["machines"]) == self.machines)
 
@@ -143,8 +112,8 @@ class Stack:
             if self._world is not None:
                 self._world.stop()
         finally:
-            for pid in _processes_of(self._world_temporary):
-                _kill(pid)
+            for pid in processes.marked(self._world_temporary):
+                processes.kill(pid)
             self._http.close()
 
     @property
@@ -208,28 +177,29 @@ class Stack:
     def kill_agents_of(self, instance: int) -> None:
         """Only the agent's own process; its instance lives on. The world has no route for that."""
         mark = self._world_temporary
-        for pid in _processes_of(mark):
-            place = _variable(pid, RUN_ENV)
-            if place is not None and Path(place).parent.name == str(instance) and b"agent" in _words(pid):
-                _kill(pid)
+        for pid in processes.marked(mark):
+            place = processes.variable(pid, RUN_ENV)
+            if place is not None and Path(place).parent.name == str(instance) and b"agent" in processes.words(pid):
+                processes.kill(pid)
 
     # -- the broker
 
     def records(self, topic: str) -> list[ConsumerRecord]:
         """Everything that lies in the topic now, partition after partition."""
-        return asyncio.run(_read(self.bootstrap, topic))
+        return asyncio.run(records.read(self.bootstrap, topic))
 
     def produce(self, topic: str, key: bytes | None, *values: bytes) -> None:
-        asyncio.run(_produce(self.bootstrap, topic, key, values))
+        asyncio.run(records.produce(self.bootstrap, topic, key, values))
 
     def has_read(self, group: str, topic: str) -> bool:
         """Has the group committed everything that lies in the topic now?"""
-        return asyncio.run(_has_read(self.bootstrap, group, topic))
+        return asyncio.run(records.has_read(self.bootstrap, group, topic))
 
     # -- waiting
 
-    def until(self, what: str, look: Callable[[], T | None], limit_s: float = 60.0) -> T:
+    def until(self, what: str, look: Callable[[], T | None], limit_s: float | None = None) -> T:
         """Look until it is there, and return it. A daemon that does not answer is looked at again."""
+        limit_s = self.patience_s if limit_s is None else limit_s
         deadline, seen = time.monotonic() + limit_s, "nothing"
         while time.monotonic() < deadline:
             try:
@@ -285,6 +255,7 @@ class Stack:
             "ssh": {"key_file": str(self._key_file)},
             "machines": self._machine_entries,
             **shared,
+            **self._own_settings,
         }
 
     @property
@@ -306,89 +277,3 @@ class Stack:
                 entry |= {"volume_id": own["volumes"][0]["id"], "volume_path": own["volumes"][0]["path"]}
             entries.append(entry)
         return entries
-
-
-def _environment() -> dict[str, str]:
-    """Ours without the settings of any other daemon."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("FAILOVERD_")}
-
-
-def _processes_of(folder: Path) -> list[int]:
-    """The pids of what runs on instances of the world in that folder."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        place = _variable(int(entry.name), RUN_ENV)
-        if place is not None and Path(place).is_relative_to(folder):
-            found.append(int(entry.name))
-    return found
-
-
-def _variable(pid: int, name: str) -> str | None:
-    mark = os.fsencode(f"{name}=")
-    for pair in _read_words(Path(f"/proc/{pid}/environ")):
-        if pair.startswith(mark):
-            return os.fsdecode(pair.removeprefix(mark))
-    return None
-
-
-def _words(pid: int) -> list[bytes]:
-    return _read_words(Path(f"/proc/{pid}/cmdline"))
-
-
-def _read_words(path: Path) -> list[bytes]:
-    try:
-        return path.read_bytes().split(b"\0")
-    except OSError:
-        return []  # It ended meanwhile, or belongs to somebody else.
-
-
-def _kill(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass  # It ended meanwhile.
-
-
-async def _read(bootstrap: str, topic: str) -> list[ConsumerRecord]:
-    consumer = AIOKafkaConsumer(topic, bootstrap_servers=bootstrap, auto_offset_reset="earliest")
-    async with asyncio.timeout(20):
-        await consumer.start()
-        try:
-            partitions = sorted(consumer.assignment())
-            assert partitions, f"there is no topic {topic}"
-            ends = await consumer.end_offsets(partitions)
-            found: list[ConsumerRecord] = []
-            while any([await consumer.position(one) < ends[one] for one in partitions]):
-                for records in (await consumer.getmany(timeout_ms=200)).values():
-                    found += records
-        finally:
-            await consumer.stop()
-    return sorted(found, key=lambda record: (record.partition, record.offset))
-
-
-async def _produce(bootstrap: str, topic: str, key: bytes | None, values: Sequence[bytes]) -> None:
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all")
-    async with asyncio.timeout(20):
-        await producer.start()
-        try:
-            for value in values:
-                await producer.send_and_wait(topic, value, key=key)
-        finally:
-            await producer.stop()
-
-
-async def _has_read(bootstrap: str, group: str, topic: str) -> bool:
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    consumer = AIOKafkaConsumer(topic, bootstrap_servers=bootstrap)
-    async with asyncio.timeout(20):
-        await admin.start()
-        try:
-            await consumer.start()
-            try:
-                ends = await consumer.end_offsets(list(consumer.assignment()))
-            finally:
-                await consumer.stop()
-            read = await admin.list_consumer_group_offsets(group)
-        finally:
-            await admin.close()
-    return all(end == 0 or (one in read and read[one].offset >= end) for one, end in ends.items())

@@ -1,79 +1,34 @@
-"""Broker and database go away under a beating fleet and come back: nothing is judged by it, and everything goes on after."""
+"""S10: the database goes away or hangs under a beating fleet, and the pause cannot be read: nothing begins without a
+journal, unreadable is paused, and everything goes on after it."""
 
 from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
 
+import psycopg
 import pytest
 
-from tests.servers import databases, ladder
-from tests.servers.kafka import KafkaBroker
+from adapters.sql.tables import THE_ONE
+from tests.real.scenes import Scene, scene_on
+from tests.servers import databases
 from tests.servers.postgres import PostgresServer
 from tests.servers.stack import Stack
 from tests.stories import differences, the_failover_of, wait_for_success, wait_until_healthy
 
-SPEED = 10.0
-MACHINES = 20
-REAL_OUTAGE_S = 9.0
-"""Longer than the broker's patience, a lease, and a transaction's wait for a lock."""
-
-
-@dataclass(frozen=True)
-class Scene:
-    stack: Stack
-    broker: KafkaBroker
-    server: PostgresServer | None
-    """None where the store is SQLite."""
+MACHINES = 10
+MINUTE = 60.0
+REAL_OUTAGE_S = 6.0
+"""A minute of the world's time; longer than a lease, and than a transaction's wait for a lock."""
 
 
 @pytest.fixture(scope="module", params=databases.KINDS)
 def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    with ladder.local_broker(tmp_path_factory.mktemp("kafka")) as broker, _store(request.param) as (server, url):
-        stack = Stack(tmp_path_factory.mktemp("outages"), broker.bootstrap, MACHINES, SPEED, database=url)
-        try:
-            stack.start()
-            for machine in range(1, MACHINES + 1):
-                wait_until_healthy(stack, machine)
-            yield Scene(stack, broker, server)
-        finally:
-            stack.stop()
-
-
-@contextmanager
-def _store(kind: str) -> Iterator[tuple[PostgresServer | None, str | None]]:
-    if kind == "sqlite":
-        yield None, None
-        return
-    with ladder.local_postgres() as server, databases.on_server(server.dsn, migrated=False) as url:
-        yield server, url
-
-
-def test_a_broker_that_goes_away_is_one_alert_and_no_failover(scene: Scene) -> None:
-    stack = scene.stack
-    dead = 1
-    before = told(stack)
-    scene.broker.stop()
-    try:
-        old = stack.kill_host_of(dead)
-        deadline = time.monotonic() + REAL_OUTAGE_S
-        stack.until("it is told", lambda: "observer-blind" in stack.alerts())
-        while time.monotonic() < deadline:
-            assert not failing_over(stack)
-            time.sleep(0.5)
-        assert list(stack.alerts()) == ["observer-blind"], "one alert, and not one a machine"
-    finally:
-        scene.broker.start()
-    stack.until("the observer sees again", lambda: not stack.alerts().get("observer-blind"))
-    assert len(told(stack)) == len(before) + 1, told(stack)
-    failover = the_failover_of(stack, dead)
-    wait_for_success(stack, failover["failover_id"])
-    assert wait_until_healthy(stack, dead)["gpu_instance_id"] != old
-    assert [number for number in range(2, MACHINES + 1) if stack.failovers(number)] == []
+    with scene_on(request.param, MACHINES, tmp_path_factory) as scene:
+        yield scene
 
 
 def test_a_database_that_goes_away_stops_everything_and_nothing_is_lost(scene: Scene) -> None:
@@ -133,7 +88,7 @@ def database_gone(scene: Scene) -> Iterator[None]:
         finally:
             scene.server.start()
         return
-    connection = sqlite3.connect(scene.stack.replicas[0].folder / "failoverd.db", timeout=20, isolation_level=None)
+    connection = sqlite3.connect(sqlite_file(scene), timeout=20, isolation_level=None)
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -148,9 +103,45 @@ def first_instance(stack: Stack, machine: int) -> int:
     return next(int(row["id"]) for row in stack.world()["instances"] if row["label"] == name)
 
 
-def failing_over(stack: Stack) -> list[Any]:
-    return [row for row in stack.get("/failovers")["failovers"] if row["state"] == "running"]
+SPOILT = {"sqlite": "spoilt", "postgresql": "infinity"}
+"""An end of the pause that no time can be read from."""
 
 
-def told(stack: Stack) -> list[str]:
-    return stack.replicas[0].said("observer_blind")
+def test_a_pause_that_cannot_be_read_is_a_pause(scene: Scene) -> None:
+    stack, machine = scene.stack, 6
+    for number in range(1, MACHINES + 1):
+        wait_until_healthy(stack, number)
+    before = {number: len(stack.failovers(number)) for number in range(1, MACHINES + 1)}
+    with pauses(scene) as change:
+        change(f"UPDATE pauses SET until = '{SPOILT['postgresql' if scene.server else 'sqlite']}'")
+        try:
+            rented = {row["id"] for row in stack.world()["instances"]}
+            stack.kill_host_of(machine)
+            stack.until("it is told why", lambda: "pause flag cannot be read" in stack.machine(machine)["because"])
+            stack.never("a rental", lambda: {row["id"] for row in stack.world()["instances"]} - rented, MINUTE / 2)
+            change("DELETE FROM pauses")
+            stack.never("a rental", lambda: {row["id"] for row in stack.world()["instances"]} - rented, MINUTE / 2)
+            assert {number: len(stack.failovers(number)) for number in before} == before
+            assert "pause flag cannot be read" in stack.machine(machine)["because"]
+        finally:
+            change("DELETE FROM pauses")
+            change(f"INSERT INTO pauses (one) VALUES ({THE_ONE})")
+    wait_for_success(stack, the_failover_of(stack, machine, before[machine] + 1)["failover_id"])
+    for number in range(1, MACHINES + 1):
+        wait_until_healthy(stack, number)
+    assert {number: len(stack.failovers(number)) for number in before} == {**before, machine: before[machine] + 1}
+
+
+@contextmanager
+def pauses(scene: Scene) -> Iterator[Callable[[str], object]]:
+    """To write into the table behind the daemon's back."""
+    if scene.database is not None:
+        with psycopg.connect(scene.database, autocommit=True) as rows:
+            yield rows.execute
+        return
+    with closing(sqlite3.connect(sqlite_file(scene), timeout=20, isolation_level=None)) as rows:
+        yield rows.execute
+
+
+def sqlite_file(scene: Scene) -> Path:
+    return scene.stack.replicas[0].folder / "failoverd.db"
