@@ -112,6 +112,7 @@ def sim(
     agents_url: Annotated[str | None, typer.Option(metavar="URL", help="Their agents beat to a daemon.")] = None,
     agents_secret: Annotated[str | None, typer.Option(metavar="TOKEN", help="The daemon's token, for URL.")] = None,
     interval: Annotated[float, typer.Option(min=0.05, max=86400, help="Seconds between two heartbeats.")] = 10.0,
+    hosts: Annotated[int, typer.Option(min=0, max=5000, help="Physical boxes on the market.")] = 32,
     warm_pool: Annotated[bool, typer.Option("--warm-pool", help="Each on a volume, with a standby.")] = False,
     ssh_key: Annotated[str | None, typer.Option(metavar="KEY", help="A public key that they accept.")] = None,
 ) -> None:
@@ -130,6 +131,7 @@ def sim(
         agents_url=agents_url,
         agents_secret=agents_secret,
         interval_s=interval,
+        hosts=hosts,
         warm_pool=warm_pool,
         ssh_key=ssh_key,
     )

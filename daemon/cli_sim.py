@@ -13,7 +13,7 @@ from typing import Any, Literal, cast
 import httpx
 
 from adapters.sim.server import SimServer, SimSettings
-from adapters.sim.settings import VolumeSharing, WeatherName
+from adapters.sim.settings import VolumeSharing, WeatherName, WorldSettings
 from adapters.system_clock import SystemClock
 
 USAGE = 2
@@ -42,6 +42,8 @@ class SimOptions:
     agents_url: str | None
     agents_secret: str | None
     interval_s: float
+    hosts: int = 32
+    """Physical boxes on the market; another one is drawn for a machine that fits on none."""
     warm_pool: bool = False
     """Each machine lies on a volume, with a standby beside it where the provider lets two share one."""
     ssh_key: str | None = None
@@ -89,6 +91,7 @@ async def _serve(options: SimOptions, port: int) -> None:
         weather=cast(WeatherName, options.weather),
         volume_sharing=cast(VolumeSharing, options.volume_sharing),
         api_key=options.api_key,
+        world=WorldSettings(hosts=options.hosts),
     )
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -73,6 +73,7 @@ class Stack:
         address = self.world_url.removeprefix("http://")
         options = ["--listen", address, "--speed", f"{self.speed:g}", "--machines", str(self.machines)]
         options += ["--agents-kafka", self.bootstrap, *(["--warm-pool"] if self._warm_pool else [])]
+        options += ["--hosts", str(max(32, 8 * self.machines))]
         options += ["--ssh-key", self._key().export_public_key().decode().strip()]
         # The world makes its folder where temporary files go; there its processes can be told from all others.
         environment = {**clean_environment(), "TMPDIR": str(self._world_temporary)}
