@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Generic, TypeVar
 
-from machines.model import Machine, MachineId
 from machines.ports import Clock
+
+K = TypeVar("K", bound=int)
 
 _RING_AGAIN_S = 5.0
 """An alarm that stays after it rang is rung again, and no sooner: a store that is away must not fill a queue."""
@@ -19,31 +21,33 @@ _RING_AGAIN_S = 5.0
 
 @dataclass(slots=True)
 class _Alarm:
-    look_at: datetime
+    at: datetime
     comes_at: float
     """Monotonic seconds of this process."""
 
 
-class Alarms:
+class Alarms(Generic[K]):
     """The alarms that this process has seen."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, longest_s: float = float("inf")) -> None:
+        """`longest_s`: none is set for longer, so what is further away was set under another time of day."""
         self._clock = clock
-        self._seen: dict[MachineId, _Alarm] = {}
+        self._longest_s = longest_s
+        self._seen: dict[K, _Alarm] = {}
 
-    def ring(self, machines: Iterable[Machine]) -> list[MachineId]:
-        """Whose alarm has come, the longest overdue first."""
+    def ring(self, alarms: Iterable[tuple[K, datetime | None]]) -> list[K]:
+        """Whose alarm has come, the longest overdue first. None is no alarm."""
         now, monotonic = self._clock.now(), self._clock.monotonic()
         before, self._seen = self._seen, {}
-        due: list[tuple[float, MachineId]] = []
-        for machine in machines:
-            if machine.look_at is None:
+        due: list[tuple[float, K]] = []
+        for key, at in alarms:
+            if at is None:
                 continue
-            alarm = before.get(machine.id)
-            if alarm is None or alarm.look_at != machine.look_at:
-                alarm = _Alarm(machine.look_at, monotonic + (machine.look_at - now).total_seconds())
-            self._seen[machine.id] = alarm
+            alarm = before.get(key)
+            if alarm is None or alarm.at != at:
+                alarm = _Alarm(at, monotonic + min((at - now).total_seconds(), self._longest_s))
+            self._seen[key] = alarm
             if alarm.comes_at <= monotonic:
-                due.append((alarm.comes_at, machine.id))
+                due.append((alarm.comes_at, key))
                 alarm.comes_at = monotonic + _RING_AGAIN_S
-        return [machine for _, machine in sorted(due)]
+        return [key for _, key in sorted(due)]

@@ -35,6 +35,7 @@ from machines.saga import (
     Wait,
     is_interruptible,
     next_move,
+    unknown_in_a_row,
 )
 from machines.strategies.fencing import may_be_stopped
 from machines.strategies.ladder import is_too_late, strategy_for
@@ -43,7 +44,8 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-_UNKNOWN_DELAY_S = 2.0
+_UNKNOWN_DELAY_S, _LONGEST_UNKNOWN_DELAY_S = 2.0, 30.0
+"""Doubled with each try in a row whose outcome nobody knows: a provider that is out for minutes uses up no step's tries."""
 _UNDO_DELAY_S = 15.0
 _LONGEST_NAP_S = 30.0
 """Then the clock is looked at again: it may have been stepped since the wait began."""
@@ -282,7 +284,8 @@ class Runner:
         await ctx.journal.append(entry)
         log.debug("step", machine=ctx.machine.id, step=step.name, mark=entry.mark.value, why=entry.why)
         if entry.mark is Mark.UNKNOWN:
-            await self._pause(ctx, _UNKNOWN_DELAY_S)
+            before = unknown_in_a_row(ctx.entries, step.name)
+            await self._pause(ctx, min(_LONGEST_UNKNOWN_DELAY_S, _UNKNOWN_DELAY_S * 2**before))
 
     async def _unless_cancelled(self, machine: MachineId, failover: FailoverId, work: Awaitable[T]) -> T:
         """What the work gives. Raise _Interrupted where a cancel is asked first; the work has ended by then."""

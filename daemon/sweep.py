@@ -42,6 +42,8 @@ log = structlog.get_logger(__name__)
 
 _DEBT_ERROR_DELAY_S = 30.0
 _DEADLY_DEBT_DELAY_S = 300.0
+_LONGEST_DELAY_S = 600.0
+"""No debt is put off for longer."""
 _BEGUN = "a try has begun, and its end is not known"
 _DEBTS_AT_ONCE = 8
 _ORPHAN_AGE_S = 60.0
@@ -83,7 +85,8 @@ class Sweep:
         self._clock = clock
         self._deployment = deployment
         self._patience = Patience()
-        self._alarms = Alarms(clock)
+        self._alarms = Alarms[MachineId](clock)
+        self._due_dates = Alarms[int](clock, _LONGEST_DELAY_S)
         self._suspects: dict[InstanceId, datetime] = {}
         self.foreign: tuple[Instance, ...] = ()
         """Rentals with another deployment's label: only reported, never touched."""
@@ -96,7 +99,7 @@ class Sweep:
         """Signal `Due` to every machine whose alarm has come and that is this replica's to look after. What this process
         knows of them is what it saved, or followed from the other replicas."""
         by_fleet = self._leases.holds(FLEET)
-        for machine in self._alarms.ring(self._loop.machines()):
+        for machine in self._alarms.ring((machine.id, machine.look_at) for machine in self._loop.machines()):
             if self._loop.rings_for(machine, by_fleet):
                 self._loop.post(machine, Due())
 
@@ -116,7 +119,8 @@ class Sweep:
                 if await self._begin(debt):
                     await self._pay(debt)
 
-        due = await self._store.transact(lambda tx: tx.due_debts(now, 100))
+        owed = {debt.id: debt for debt in await self._store.transact(lambda tx: tx.open_debts())}
+        due = [owed[number] for number in self._due_dates.ring((one.id, one.due_at or now) for one in owed.values())]
         # What still bills comes first; a standby for the next time can wait.
         due.sort(key=lambda debt: debt.kind is DebtKind.REARM)
         ended = await asyncio.gather(*(one(debt) for debt in due), return_exceptions=True)

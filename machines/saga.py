@@ -195,6 +195,18 @@ def is_interruptible(strategy: Strategy, entries: Sequence[Entry], step: Step[An
     return not step.irreversible and step is not strategy.steps[-1] and not is_past_return(strategy, entries)
 
 
+def unknown_in_a_row(entries: Sequence[Entry], step: str) -> int:
+    """How many of the step's last tries ended so that nobody knows what became of them."""
+    count = 0
+    for entry in reversed(entries):
+        if entry.step != step or entry.candidate != WHOLE_STEP or entry.mark is Mark.STARTED:
+            continue
+        if entry.mark is not Mark.UNKNOWN:
+            break
+        count += 1
+    return count
+
+
 def _read(strategy: Strategy, entries: Sequence[Entry]) -> dict[str, _Progress]:
     progress = {step.name: _Progress() for step in strategy.steps}
     for entry in entries:

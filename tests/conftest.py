@@ -31,7 +31,6 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--rewrite", action="store_true", help="write the transcripts of tests/scenarios anew")
-    parser.addoption("--full", action="store_true", help="play the scenarios of full size, too")
 
 
 def pytest_report_header() -> list[str]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from daemon.alarms import Alarms
-from machines.model import Machine, MachineId
 
 T0 = datetime(2026, 11, 27, tzinfo=UTC)
 
@@ -28,8 +26,8 @@ class Hands:
         self.seconds += seconds
 
 
-def looking_at(time: datetime | None) -> Machine:
-    return Machine(MachineId(1), "alpha", look_at=time)
+def looking_at(time: datetime | None, number: int = 1) -> tuple[int, datetime | None]:
+    return number, time
 
 
 def test_an_alarm_set_under_a_clock_that_was_an_hour_ahead_comes_in_its_ten_seconds():
@@ -59,8 +57,7 @@ def test_a_clock_that_is_stepped_forward_rings_nothing_early():
 
 def test_what_was_due_before_it_was_first_seen_rings_at_once_and_the_longest_overdue_first():
     hands = Hands()
-    late = replace(looking_at(T0 - timedelta(seconds=1)), id=MachineId(1))
-    later = replace(looking_at(T0 - timedelta(seconds=9)), id=MachineId(2))
+    late, later = looking_at(T0 - timedelta(seconds=1), 1), looking_at(T0 - timedelta(seconds=9), 2)
     assert Alarms(hands).ring([late, later]) == [2, 1]  # type: ignore[arg-type]
 
 
@@ -74,3 +71,14 @@ def test_an_alarm_that_nobody_could_act_on_rings_again_but_not_every_second():
         hands.passes(1)
     assert rang == [0, 5, 10]
     assert alarms.ring([looking_at(T0 + timedelta(seconds=11))]) == [1], "a new alarm of the same machine"
+
+
+def test_what_was_set_under_a_clock_that_was_an_hour_ahead_before_we_began_waits_no_longer_than_anything_may():
+    hands = Hands()
+    alarms = Alarms(hands, longest_s=600.0)  # type: ignore[arg-type]
+    owed = looking_at(T0 + timedelta(hours=1))
+    assert alarms.ring([owed]) == []
+    hands.passes(599)
+    assert alarms.ring([owed]) == []
+    hands.passes(1)
+    assert alarms.ring([owed]) == [1]

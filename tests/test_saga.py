@@ -19,6 +19,7 @@ from machines.saga import (
     is_interruptible,
     is_past_return,
     next_move,
+    unknown_in_a_row,
 )
 
 T0 = datetime(2026, 11, 23, tzinfo=UTC)
@@ -166,3 +167,21 @@ def test_a_wait_ends_where_the_clock_was_stepped_back_since():
     entries = (Entry("a", Mark.STARTED, T0), waiting)
     assert next_move(STRATEGY, entries, T0 - timedelta(seconds=3)) == Wait(T0 + timedelta(seconds=10))
     assert next_move(STRATEGY, entries, T0 - timedelta(hours=1)) == Run(A)
+
+
+def test_tries_in_a_row_of_unknown_outcome_are_counted_from_the_last_one_back():
+    marks = (
+        Mark.STARTED,
+        Mark.UNKNOWN,
+        Mark.STARTED,
+        Mark.WAITING,
+        Mark.STARTED,
+        Mark.UNKNOWN,
+        Mark.STARTED,
+        Mark.UNKNOWN,
+    )
+    entries = [Entry("a", mark, T0) for mark in marks] + [Entry("b", Mark.DONE, T0)]
+    assert unknown_in_a_row(entries, "a") == 2
+    assert unknown_in_a_row(entries[:4], "a") == 0
+    assert unknown_in_a_row(entries, "b") == 0
+    assert unknown_in_a_row([], "a") == 0

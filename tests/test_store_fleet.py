@@ -128,6 +128,16 @@ def test_an_alert_is_news_once_until_it_is_resolved(store: SqlStore) -> None:
         assert [alert.count for alert in tx.open_alerts()] == [1, 1]
 
 
+def test_a_pause_is_set_and_lifted_also_where_its_row_was_lost(store: SqlStore, database_url: str) -> None:
+    engine, pause = make_engine(database_url), Pause("maintenance", NOW + timedelta(hours=1), "ana")
+    for change in (lambda tx: tx.set_pause(pause), lambda tx: tx.lift_pause(NOW)):
+        with engine.begin() as rows:
+            rows.exec_driver_sql("DELETE FROM pauses")
+        store.transact(change)
+    engine.dispose()
+    assert store.transact(lambda tx: tx.pause()) is None
+
+
 @pytest.mark.parametrize(
     ("spoil", "what"),
     [("DELETE FROM pauses", LookupError), ("UPDATE pauses SET until = '{no_time}'", ValueError)],

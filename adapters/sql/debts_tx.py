@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from sqlalchemy import bindparam, insert, or_, select, update
+from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from adapters.sql.rows import debt_from, debt_values
@@ -18,11 +18,6 @@ _INSERT = insert(DEBTS)
 _OPEN = select(DEBTS).where(_c.closed_at.is_(None))
 _ALL_OPEN = _OPEN.order_by(_c.id)
 _OPEN_OF = _ALL_OPEN.where(_c.machine_id == bindparam("wanted"))
-_DUE = (
-    _OPEN.where(or_(_c.due_at.is_(None), _c.due_at <= bindparam("now")))
-    .order_by(_c.due_at.nulls_first(), _c.id)
-    .limit(bindparam("most"))
-)
 _IS_OPEN = select(_c.id).where(_c.id == bindparam("wanted"), _c.closed_at.is_(None)).with_for_update()
 _CHANGE = update(DEBTS).where(_c.id == bindparam("wanted"), _c.closed_at.is_(None))
 _POSTPONE = _CHANGE.values(due_at=bindparam("new_due_at"), last_error=bindparam("error"))
@@ -44,10 +39,6 @@ class DebtStatements(Statements):
         """A debt without `due_at` is due at once."""
         if debts:
             self._connection.execute(_INSERT, [debt_values(debt) for debt in debts])
-
-    def due_debts(self, now: datetime, limit: int) -> list[Debt]:
-        """Open and due, the longest due first."""
-        return [debt_from(row) for row in self._connection.execute(_DUE, {"now": now, "most": limit})]
 
     def open_debts(self, machine: MachineId | None = None) -> list[Debt]:
         if machine is None:

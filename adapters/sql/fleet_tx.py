@@ -18,6 +18,7 @@ _DEPLOYMENT = select(DEPLOYMENT.c.id).where(DEPLOYMENT.c.one == THE_ONE)
 _FOUND = insert(DEPLOYMENT)
 _PAUSE = select(PAUSES).where(PAUSES.c.one == THE_ONE)
 _LOCK = select(PAUSES.c.one).where(PAUSES.c.one == THE_ONE).with_for_update()
+_NEW_PAUSE = insert(PAUSES)
 _SET_PAUSE = update(PAUSES).where(PAUSES.c.one == THE_ONE)
 _a = ALERTS.c
 _OPEN_ALERTS = select(ALERTS).where(_a.resolved_at.is_(None)).order_by(_a.opened_at, _a.id)
@@ -61,7 +62,7 @@ class FleetStatements(Statements):
 
     def _write_pause(self, values: dict[str, object]) -> None:
         if self._connection.execute(_SET_PAUSE, values).rowcount != 1:
-            raise LookupError("the row of the pause is missing")
+            self._insert_new(_NEW_PAUSE, {"one": THE_ONE, **values})
 
     def raise_alert(self, key: str, text: str, at: datetime) -> bool:
         """True where it is news. An alert that is open already is counted, and takes the newer text."""

@@ -174,8 +174,7 @@ class Books:
             case "resume":
                 return self._any("SELECT 1 FROM failovers WHERE ended_at IS NULL LIMIT 1")
             case "debts":
-                wanted = "SELECT 1 FROM debts WHERE closed_at IS NULL AND (due_at IS NULL OR due_at <= ?) LIMIT 1"
-                return self._any(wanted, stored(now))
+                return self._any("SELECT 1 FROM debts WHERE closed_at IS NULL LIMIT 1")
             case _:
                 return True
 

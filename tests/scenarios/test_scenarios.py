@@ -13,8 +13,6 @@ from tests.scenarios.transcript import shown
 
 HERE = Path(__file__).parent
 FILES = sorted(HERE.glob("*.txt"))
-FULL = sorted(HERE.glob("full/*.txt"))
-"""At the reference's full size; they take minutes, and are played with --full."""
 
 
 @pytest.fixture(autouse=True)
@@ -23,19 +21,8 @@ def quiet(quiet_simulation: None) -> None: ...
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_scenario_goes_as_it_is_written(path: Path, request: pytest.FixtureRequest) -> None:
-    _play_and_compare(path, request.config.getoption("--rewrite"))
-
-
-@pytest.mark.parametrize("path", FULL, ids=lambda path: path.stem)
-def test_a_scenario_of_full_size_goes_as_it_is_written(path: Path, request: pytest.FixtureRequest) -> None:
-    if not request.config.getoption("--full"):
-        pytest.skip("it takes a minute: --full plays it")
-    _play_and_compare(path, request.config.getoption("--rewrite"))
-
-
-def _play_and_compare(path: Path, rewrites: bool) -> None:
     """What is demanded holds in any case; what is told is compared, or written anew."""
-    script = read(path.read_text())
+    script, rewrites = read(path.read_text()), request.config.getoption("--rewrite")
     played = play(script)
     told = shown(played.lines, script.shows_all)
     if rewrites:
@@ -51,7 +38,7 @@ def test_every_scenario_of_the_reference_is_written_down() -> None:
 
 
 def test_every_file_says_what_it_is_about_and_what_must_hold() -> None:
-    for path in (*FILES, *FULL):
+    for path in FILES:
         script = read(path.read_text())
         assert script.prose, path.name
         assert script.musts, path.name
