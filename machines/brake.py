@@ -125,9 +125,9 @@ def flaps(machine: Machine, policy: Policy) -> str:
 
 def overspent(spent: Spent, policy: Policy) -> str | None:
     """Why automatic action must not go on by itself; None while it may."""
-    window = f"within {policy.budget_window_s / 60:.0f} minutes"
-    if 0 < policy.false_alarm_budget <= spent.false_alarms:
-        return f"{spent.false_alarms} automatic failovers {window} were of machines that spoke again"
+    these = f"of {spent.ended} automatic failovers within {policy.budget_window_s / 60:.0f} minutes"
+    if 0 < policy.false_alarm_budget <= spent.false_alarms and 2 * spent.false_alarms >= spent.ended:
+        return f"{spent.false_alarms} {these} were of machines that spoke again"
     if 0 < policy.failed_budget <= spent.failed and 2 * spent.failed >= spent.ended:
-        return f"{spent.failed} of {spent.ended} automatic failovers {window} replaced nothing"
+        return f"{spent.failed} {these} replaced nothing"
     return None

@@ -43,9 +43,10 @@ class Policy:
     """How long after the last suspicion a quarantine ends."""
     budget_window_s: float = 3600.0
     false_alarm_budget: int = 3
-    """So many automatic failovers of machines that spoke again, within the window, suspend automatic action; 0 is never."""
+    """So many automatic failovers of machines that spoke again, within the window, suspend automatic action where they are at
+    least half of those that ended; 0 is never."""
     failed_budget: int = 5
-    """So do so many that replaced nothing, where they are at least half of those that ended; 0 is never."""
+    """So do so many that replaced nothing."""
     suspension_s: float = 3600.0
     """How long automatic action is suspended."""
     mass_silence_fraction: float = 0.5
