@@ -29,10 +29,15 @@ def what_is_left(theatre: Theatre) -> list[tuple[str, str]]:
     wrong.extend(
         ("end", f"debt {debt.id} ({debt.kind}) of machine {debt.machine} is open")
         for debt in debts
-        if debt.kind != "rearm"
+        if debt.kind != "rearm" and not _is_told(debt, alerts)
     )
     wrong.extend(_unclaimed(theatre, list(machines.values()), debts))
     return wrong
+
+
+def _is_told(debt: DebtRow, alerts: dict[str, str]) -> bool:
+    """The GPU of a primary that was fenced in vain was taken meanwhile: a person was told, and it is tried on and on."""
+    return debt.kind == "start_instance" and f"debt-{debt.id}" in alerts
 
 
 def _of_machine(

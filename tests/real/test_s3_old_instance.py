@@ -18,6 +18,7 @@ import pytest
 from daemon.demo_checks import check_all
 from daemon.demo_stage import Cast, Stage, stage
 from daemon.demo_watch import Look, look
+from daemon.settings import PolicySection
 from events import codec, topics
 from events.schema import Heartbeat
 from events.topics import Message
@@ -59,6 +60,8 @@ class Story:
         return f"{self.how}, speaks at {self.step}"
 
 
+RESTLESS = PolicySection(machine_cooldown_s=0, false_alarm_budget=0)
+"""Each machine's old instance speaks again on purpose, and most die a second time at once."""
 SHARED = [
     Story("crash", "detecting", cancels=False),
     Story("crash", "reboot", cancels=False),
@@ -79,7 +82,7 @@ async def test_at_no_time_two_serve_whenever_the_old_instance_speaks(
     tmp_path: Path, sharing: str, stories: list[Story]
 ) -> None:
     count = len(stories) + BYSTANDERS
-    async with asyncio.timeout(RUN_REAL_S), stage(tmp_path, SPEED, 1, "calm", sharing, count) as s:
+    async with asyncio.timeout(RUN_REAL_S), stage(tmp_path, SPEED, 1, "calm", sharing, count, RESTLESS) as s:
         cast = await s.load(count)
         for one in cast:
             await s.register(one)
