@@ -52,10 +52,9 @@ def suspend_if_overspent(tx: Tx, policy: Policy, now: datetime) -> None:
     because = overspent(tx.spent(policy, now), policy)
     if because is None:
         return
-    try:
-        pause = tx.pause()
-    except LookupError:
-        return  # An unreadable pause is one already.
+    pause, is_readable = tx.readable_pause()
+    if not is_readable:
+        return  # That is a pause already.
     until = now + timedelta(seconds=policy.suspension_s)
     if pause is None or pause.until < until:
         tx.set_pause(Pause(because, until, OURSELVES))

@@ -37,7 +37,8 @@ def show_queue(api: ApiClient, *, as_json: bool) -> None:
 def _lines(fleet: Mapping[str, Any]) -> Iterator[str]:
     pause, storm, caps = fleet["pause"], fleet["storm"], fleet["caps"]
     if pause is not None:
-        yield f"automatic failover is paused until {pause['until']} by {pause['by']}: {pause['reason']}"
+        end = f" until {pause['until']} by {pause['by']}" if pause["until"] else ""
+        yield f"automatic failover is paused{end}: {pause['reason']}"
     else:
         yield "automatic failover is on"
     yield (

@@ -342,10 +342,7 @@ class Loop:
         return Saved(before, self._recorder.record(tx, before, signal, decision, now), decision)
 
     def _facts(self, tx: Tx, machine: Machine) -> FleetFacts:
-        try:
-            pause, readable = tx.pause(), True
-        except (ValueError, LookupError):
-            pause, readable = None, False
+        pause, readable = tx.readable_pause()
         blind = self._ingest.is_blind(machine) if self._ingest is not None else None
         crowd = tx.crowd(machine, self._policy, self._clock.now())
         return FleetFacts(crowd, pause, readable, blind, tx.last_automatic_end(machine.id))

@@ -53,8 +53,8 @@ class StormWatch:
         open_alerts = {alert.key for alert in tx.open_alerts()}
         self._end_quarantines(tx, open_alerts, now)
         if SUSPENDED in open_alerts:
-            pause = tx.pause()
-            if pause is None or pause.until <= now or pause.by != OURSELVES:
+            pause, is_readable = tx.readable_pause()
+            if is_readable and (pause is None or pause.until <= now or pause.by != OURSELVES):
                 tx.resolve_alert(SUSPENDED, now)
         storm = tx.storm()
         if storm is None or not storm.is_over(now, self._policy):

@@ -166,7 +166,7 @@ def _calmed_down(machine: Machine, facts: FleetFacts, policy: Policy, now: datet
     """Cooldown and quarantine: a machine that dies again and again is a person's to look at."""
     until = quarantined_until(machine, policy)
     if until is not None and now < until:
-        why = f"in quarantine until {until.isoformat()}: {flaps(machine, policy)}"
+        why = f"in quarantine until {until.isoformat()}: {flaps(machine)}"
         return Delayed(why, min(until, now + timedelta(seconds=policy.watch_every_s)))
     if facts.last_automatic_end is not None:
         until = facts.last_automatic_end + timedelta(seconds=policy.machine_cooldown_s)

@@ -117,7 +117,7 @@ def quarantined_until(machine: Machine, policy: Policy) -> datetime | None:
     return marks[-1] + timedelta(seconds=policy.quarantine_s)
 
 
-def flaps(machine: Machine, policy: Policy) -> str:
+def flaps(machine: Machine) -> str:
     """What is told of a machine in quarantine."""
     minutes = (machine.suspicions[-1] - machine.suspicions[0]).total_seconds() / 60
     return f"it flaps: suspect {len(machine.suspicions)} times within {max(minutes, 1):.0f} minutes"

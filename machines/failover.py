@@ -133,7 +133,7 @@ def _suspect(machine: Machine, trigger: Trigger, now: datetime, policy: Policy, 
     until = quarantined_until(suspect, policy)
     if until is None:
         return Decision(suspect, (Probe(),))
-    text = f"{machine.name}: {flaps(suspect, policy)}; in quarantine until {until.isoformat()}"
+    text = f"{machine.name}: {flaps(suspect)}; in quarantine until {until.isoformat()}"
     return Decision(suspect, (Probe(), Notify(flapping_alert(machine.id), text)))
 
 

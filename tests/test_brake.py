@@ -9,7 +9,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import delete
 
+from adapters.sql.tables import PAUSES
 from daemon.changes import SUSPENDED
 from daemon.storm import STORM, StormWatch
 from machines.admission import FailoverRequest
@@ -330,3 +332,19 @@ async def test_a_suspension_that_ran_out_is_resolved() -> None:
         await f.s.clock.advance(POLICY.suspension_s + 1)
         await watch.look()
         assert SUSPENDED not in await f.alerts()
+
+
+async def test_a_pause_that_cannot_be_read_ends_no_failover_badly_and_is_shown_as_a_pause() -> None:
+    async with fleet(6) as f:
+        for number in range(1, 7):
+            assert await f.die(number) is RUNNING
+        await f.s.store.transact(lambda tx: tx._connection.execute(delete(PAUSES)))
+        for number in range(1, 7):
+            await f.lose(number)
+        assert (await f.s.stored(6)).state is State.FAILED
+        shown = (await f.s.http.get("/api/v1/fleet")).json()
+        assert shown["automatic_failover"] == "paused"
+        assert "cannot be read" in shown["pause"]["reason"]
+        await StormWatch(f.s.store, POLICY, f.s.clock).look()
+        assert (await f.s.http.post("/api/v1/resume")).status_code == 200
+        assert (await f.s.http.get("/api/v1/fleet")).json()["automatic_failover"] == "on"

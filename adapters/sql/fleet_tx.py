@@ -53,6 +53,13 @@ class FleetStatements(Statements):
             raise LookupError("the row of the pause is missing")
         return None if row.until is None else Pause(row.reason or "", row.until, row.by or "")
 
+    def readable_pause(self) -> tuple[Pause | None, bool]:
+        """(the pause, can it be read): what cannot be read is a pause, too."""
+        try:
+            return self.pause(), True
+        except (LookupError, ValueError):
+            return None, False
+
     def set_pause(self, pause: Pause) -> None:
         self._write_pause({"reason": pause.reason, "until": pause.until, "by": pause.by})
 

@@ -66,15 +66,14 @@ async def fleet(query: Annotated[NoQuery, Query()], services: Wired, _: Known) -
     """May automatic failovers begin, and who waits for one: the pause, the storm, the caps, and the queue in its order."""
     policy, now = services.policy, services.clock.now()
 
-    def read(tx: Tx) -> tuple[Pause | None, Storm | None, int, Sequence[QueuedRow]]:
-        return tx.pause(), tx.storm(), tx.count_running_automatic(), tx.queue(policy, now, _LONGEST_QUEUE)
+    def read(tx: Tx) -> tuple[tuple[Pause | None, bool], Storm | None, int, Sequence[QueuedRow]]:
+        return tx.readable_pause(), tx.storm(), tx.count_running_automatic(), tx.queue(policy, now, _LONGEST_QUEUE)
 
-    pause, storm, running, queue = await services.store.transact(read)
-    stands = pause is not None and pause.until > now
+    (pause, is_readable), storm, running, queue = await services.store.transact(read)
     return JSONResponse(
         {
-            "automatic_failover": "paused" if stands else "on",
-            "pause": {"reason": pause.reason, "until": iso(pause.until), "by": pause.by} if pause and stands else None,
+            "automatic_failover": "on" if is_readable and not _stands(pause, now) else "paused",
+            "pause": _pause_view(pause, is_readable, now),
             "storm": {"since": iso(storm.since), "seen_at": iso(storm.seen_at)} if storm else None,
             "automatic_running": running,
             "caps": {
@@ -86,6 +85,18 @@ async def fleet(query: Annotated[NoQuery, Query()], services: Wired, _: Known) -
             "count": len(queue),
         }
     )
+
+
+def _stands(pause: Pause | None, now: datetime) -> bool:
+    return pause is not None and pause.until > now
+
+
+def _pause_view(pause: Pause | None, is_readable: bool, now: datetime) -> dict[str, Any] | None:
+    if not is_readable:
+        return {"reason": "the pause flag cannot be read: pause or resume to write it anew", "until": None, "by": None}
+    if pause is None or not _stands(pause, now):
+        return None
+    return {"reason": pause.reason, "until": iso(pause.until), "by": pause.by}
 
 
 def _queue_view(place: int, row: QueuedRow, now: datetime) -> dict[str, Any]:

@@ -130,7 +130,7 @@ def _awaited(machine: Machine, pause: Pause | None, now: datetime, policy: Polic
     quarantine = quarantined_until(machine, policy)
     if quarantine is not None and now < quarantine:
         lift = f"PUT /api/v1/machines/{machine.id} with auto_failover"
-        return f"{flaps(machine, policy)}; no automatic failover until {quarantine.isoformat()}, or {lift}"
+        return f"{flaps(machine)}; no automatic failover until {quarantine.isoformat()}, or {lift}"
     if machine.mode is not Mode.ON:
         return f"nothing but telling: automatic failover is {machine.mode.value} for this machine"
     if machine.setting is Setting.DISABLED:

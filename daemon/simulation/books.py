@@ -163,7 +163,7 @@ class Books:
         """The outbox's last id."""
         return self._driver.execute("SELECT max(id) FROM outbox").fetchone()[0] or 0
 
-    def has_work(self, job: str, now: datetime) -> bool:
+    def has_work(self, job: str) -> bool:
         """Would this periodic job of a daemon find anything?"""
         match job:
             case "storm":

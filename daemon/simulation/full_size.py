@@ -37,6 +37,8 @@ class FullSize(Scenario):
     """Machines on volumes, each with a standby beside it."""
     check: Check = lambda diary: iter(())
     """What must hold beside the invariants; each text that comes is a violation."""
+    table: Check | None = None
+    """What it came to, line by line."""
 
     def plan(self, seed: int, strategy: str) -> Plan:
         numbers = range(1, self.machines + 1)
@@ -202,16 +204,6 @@ def _s12_check(diary: Diary) -> Iterator[str]:
         yield "machine 3 died twice and was not recovered twice"
 
 
-def _table_of(name: str) -> Callable[[Diary], Iterator[str]] | None:
-    return _s11_table if name == "S11-full" else None
-
-
-def table(name: str, diary: Diary) -> tuple[str, ...]:
-    """What the situation came to, line by line; nothing where it has no table."""
-    made = _table_of(name)
-    return tuple(made(diary)) if made is not None else ()
-
-
 FULL_SIZE = {
     one.name: one
     for one in (
@@ -249,6 +241,7 @@ FULL_SIZE = {
             with_standby=frozenset(range(_ZONE - _SPARES + 1, _ZONE + 1)),
             policy={"max_concurrent": _SPARES + _QUOTA, "max_per_provider": _QUOTA},
             check=_s11_check,
+            table=_s11_table,
         ),
         FullSize(
             "S12-full",

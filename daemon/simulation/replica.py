@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 import httpx
@@ -175,9 +174,9 @@ class Replica:
             publish_every_s=PUBLISH_EVERY_S,
         )
 
-    def _has_work(self, job: str, now: datetime) -> bool:
+    def _has_work(self, job: str) -> bool:
         if job != "changes of other replicas":
-            return self._theatre.books.has_work(job, now)
+            return self._theatre.books.has_work(job)
         newest, before = self._theatre.books.newest_message(), self._caught_up
         self._caught_up = newest
         return newest != before

@@ -10,7 +10,6 @@ from adapters.virtual_clock import VirtualLoop, run_virtually, spawn
 from daemon.simulation.diary import Diary
 from daemon.simulation.ending import what_is_left
 from daemon.simulation.full_size import FullSize
-from daemon.simulation.full_size import table as table_of
 from daemon.simulation.oracle import Oracle, Violation
 from daemon.simulation.scenarios import Scenario
 from daemon.simulation.theatre import Plan, Theatre
@@ -77,7 +76,7 @@ async def _play(loop: VirtualLoop, plan: Plan, scenario: Scenario, events: tuple
     if isinstance(scenario, FullSize) and diary is not None and not oracle.violations:
         now = theatre.clock.monotonic()
         oracle.violations.extend(Violation(now, scenario.name, text) for text in scenario.check(diary))
-        table = table_of(scenario.name, diary)
+        table = tuple(scenario.table(diary)) if scenario.table is not None else ()
     return Outcome(
         plan.seed,
         scenario.name,

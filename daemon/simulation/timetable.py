@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import datetime
 
 import structlog
 
@@ -19,7 +18,7 @@ log = structlog.get_logger(__name__)
 class VirtualTimetable:
     """As daemon/schedule.py: a run that is late is made once, a run that is slow is not doubled."""
 
-    def __init__(self, clock: Clock, has_work: Callable[[str, datetime], bool]) -> None:
+    def __init__(self, clock: Clock, has_work: Callable[[str], bool]) -> None:
         """`has_work`: would this job find anything now? One that would not is not run: time jumps to the next deadline."""
         self._clock, self._has_work = clock, has_work
         self._jobs: list[tuple[float, str, Job]] = []
@@ -46,7 +45,7 @@ class VirtualTimetable:
             now = self._clock.monotonic()
             due = max(due + seconds, now)
             await self._clock.sleep(due - now)
-            if not self._has_work(name, self._clock.now()):
+            if not self._has_work(name):
                 continue
             try:
                 await job()
