@@ -17,6 +17,8 @@ import pytest
 from adapters.sim.agents import ProcessStarter
 from adapters.sim.keeper import SimSnapshots
 from adapters.sim.server import SimServer, SimSettings
+from adapters.sim.sockets import LoopbackPorts
+from adapters.sim.ssh_server import listen
 from adapters.system_clock import SystemClock
 from machines.errors import NotYet, Refused
 from machines.model import Endpoint, InstanceId, MachineId, Snapshot
@@ -187,6 +189,23 @@ async def test_the_host_key_stays_and_the_port_changes_over_a_reboot() -> None:
         assert instance.port != one["ssh_port"]
         async with world.ssh(one["id"]) as ssh:
             assert ssh.get_server_host_key() == before
+
+
+@pytest.mark.parametrize("ticks", [1, 2])
+async def test_an_ssh_port_that_is_given_up_while_it_opens_is_closed(ticks: int) -> None:
+    ports = LoopbackPorts()
+    ports.renew(1)
+    listening = ports.listen(1)
+    container: Any = None  # Nobody connects.
+    opening = asyncio.create_task(listen(container, asyncssh.generate_private_key("ssh-ed25519"), listening))
+    for _ in range(ticks):
+        await asyncio.sleep(0)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    await asyncio.sleep(0)
+    assert listening.fileno() == -1
+    ports.close()
 
 
 async def test_a_dead_host_resets_connections_kills_processes_and_agents_and_refuses() -> None:

@@ -78,7 +78,7 @@ class _Files(asyncssh.SFTPServer):
 
 
 async def listen(container: Container, key: asyncssh.SSHKey, listening: socket.socket) -> asyncssh.SSHAcceptor:
-    """Serve the container on a listening socket, which now belongs to the acceptor."""
+    """Serve the container on a listening socket, which now belongs to the acceptor, or is closed where there is none."""
 
     async def process_factory(process: "asyncssh.SSHServerProcess[bytes]") -> None:
         await _serve_command(container, process)
@@ -86,19 +86,29 @@ async def listen(container: Container, key: asyncssh.SSHKey, listening: socket.s
     def sftp_factory(channel: Any) -> asyncssh.SFTPServer:
         return _Files(channel, container.root)
 
-    return await asyncssh.listen(
-        sock=listening,
-        server_factory=lambda: _Door(container),
-        server_host_keys=[key],
-        process_factory=process_factory,
-        sftp_factory=sftp_factory,
-        allow_scp=True,
-        encoding=None,
-        config=None,
-        keepalive_interval=0,
-        compression_algs=None,
-        line_editor=False,
+    opening = asyncio.ensure_future(
+        asyncssh.listen(
+            sock=listening,
+            server_factory=lambda: _Door(container),
+            server_host_keys=[key],
+            process_factory=process_factory,
+            sftp_factory=sftp_factory,
+            allow_scp=True,
+            encoding=None,
+            config=None,
+            keepalive_interval=0,
+            compression_algs=None,
+            line_editor=False,
+        )
     )
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        (await opening).close()  # It reads its options in a thread, and forgets the socket where it is cancelled there.
+        raise
+    except BaseException:
+        listening.close()
+        raise
 
 
 async def _serve_command(container: Container, process: "asyncssh.SSHServerProcess[bytes]") -> None:
