@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TypeVar, assert_never
 
 import structlog
@@ -217,8 +217,7 @@ class Runner:
             case Undo(step):
                 await self._undo(ctx, step)
             case Wait(until):
-                left = (until - self._clock.now()).total_seconds()
-                await self._pause(ctx, min(_LONGEST_NAP_S, max(0.05, left)))
+                await self._wait(ctx, until)
             case Succeeded():
                 await self._succeeded(look, strategy)
             case Abandoned(code, why):
@@ -286,6 +285,8 @@ class Runner:
         if entry.mark is Mark.UNKNOWN:
             before = unknown_in_a_row(ctx.entries, step.name)
             await self._pause(ctx, min(_LONGEST_UNKNOWN_DELAY_S, _UNKNOWN_DELAY_S * 2**before))
+        elif entry.until is not None:
+            await self._wait(ctx, entry.until)
 
     async def _unless_cancelled(self, machine: MachineId, failover: FailoverId, work: Awaitable[T]) -> T:
         """What the work gives. Raise _Interrupted where a cancel is asked first; the work has ended by then."""
@@ -300,6 +301,11 @@ class Runner:
             for task in (working, cancel):
                 task.cancel()
             await asyncio.gather(working, cancel, return_exceptions=True)
+
+    async def _wait(self, ctx: StepContext, until: datetime) -> None:
+        """Until then, or for the longest nap: the journal is read again after it."""
+        left = (until - self._clock.now()).total_seconds()
+        await self._pause(ctx, min(_LONGEST_NAP_S, max(0.05, left)))
 
     async def _pause(self, ctx: StepContext, seconds: float) -> None:
         """Wait, unless a cancel comes that was not there before."""
@@ -337,6 +343,8 @@ class Runner:
         else:
             entry = Entry(step.name, Mark.UNDONE, self._clock.now())
         await ctx.journal.append(entry)
+        if entry.until is not None:
+            await self._wait(ctx, entry.until)
 
 
 def _cancel_why(running: Running) -> str | None:
