@@ -10,6 +10,8 @@ from collections.abc import Awaitable
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
+from machines.elapsed import Elapsed
+
 T = TypeVar("T")
 
 
@@ -28,9 +30,19 @@ class SystemClock:
         self.speed = speed
         self._origin_wall = self.from_wall(datetime.now(UTC))
         self._origin = time.monotonic()
+        self._elapsed = Elapsed()
+        self.now()
 
     def now(self) -> datetime:
         """The time of day, aware, in UTC; at a speed other than 1 it runs ahead of the real one."""
+        now = self._time_of_day()
+        self._elapsed.note(now, self.monotonic())
+        return now
+
+    def since(self, at: datetime, unseen_at_most: timedelta | None = None) -> timedelta:
+        return self._elapsed.since(at, self._time_of_day(), self.monotonic(), unseen_at_most)
+
+    def _time_of_day(self) -> datetime:
         if self.speed == 1.0:
             return datetime.now(UTC)
         return self._origin_wall + timedelta(seconds=(time.monotonic() - self._origin) * self.speed)

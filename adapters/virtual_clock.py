@@ -16,6 +16,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn, TypeVar
 
+from machines.elapsed import Elapsed
+
 T = TypeVar("T")
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -155,9 +157,20 @@ class VirtualClock:
         self._loop = loop
         self.skew = timedelta(0)
         """Added to the time of day; a clock that is stepped."""
+        self._elapsed = Elapsed()
 
     def now(self) -> datetime:
-        return START + timedelta(seconds=self._loop.time()) + self.skew
+        now = START + timedelta(seconds=self._loop.time()) + self.skew
+        self._elapsed.note(now, self._loop.time())
+        return now
+
+    def since(self, at: datetime, unseen_at_most: timedelta | None = None) -> timedelta:
+        return self._elapsed.since(at, self.now(), self._loop.time(), unseen_at_most)
+
+    def begin_anew(self) -> None:
+        """Another process begins: it knows nothing of the steps that the one before it saw."""
+        self._elapsed = Elapsed()
+        self.now()
 
     def monotonic(self) -> float:
         return self._loop.time()

@@ -41,11 +41,13 @@ def _check_key(settings: Settings) -> None:
 
 
 async def _serve(settings: Settings) -> int:
-    from adapters.sql.errors import SchemaUnknown, StoreUnavailable
+    from adapters.sql.errors import MEND_IT, SchemaUnknown, StoreDamaged, StoreUnavailable
     from daemon.compose import compose
 
     try:
         daemon = await compose(settings)
+    except StoreDamaged as error:
+        raise SettingsError(f"database: {' '.join(str(error).split())}; remedy: {MEND_IT}") from error
     except StoreUnavailable as error:
         why = " ".join(str(error).split())
         raise SettingsError(f"database: {why}; remedy: mend `database`, or the server that it names") from error
@@ -68,6 +70,8 @@ async def _serve(settings: Settings) -> int:
     except asyncio.CancelledError:
         if not stopping.is_set():
             raise
+    except StoreDamaged as error:
+        raise SettingsError(f"database: {' '.join(str(error).split())}; remedy: {MEND_IT}") from error
     except BaseExceptionGroup as group:
         cause = _cannot_listen(group)
         if cause is None:

@@ -70,7 +70,7 @@ class CommandDoor:
                     await self._take(record)
                     break
                 except (StoreUnavailable, Stale) as error:
-                    log.error("store_unavailable", error=str(error))
+                    log.debug("command_postponed", because=str(error))
                     await self._clock.sleep(self._clock.real(1.0))
 
     async def _take(self, record: Record) -> None:

@@ -16,7 +16,7 @@ from adapters.kafka import KafkaLog, KafkaSettings
 from adapters.sim.keeper import SimSnapshots
 from adapters.sql.errors import StoreUnavailable
 from adapters.sql.executor import Store
-from adapters.sql.migration import upgrade
+from adapters.sql.migration import check, upgrade
 from adapters.sql.store import SqlStore
 from adapters.ssh import AsyncsshShell, KeyUnusable, load_or_create_key
 from adapters.system_clock import SystemClock, SystemRandom
@@ -41,6 +41,7 @@ from daemon.runner import Outside, Runner
 from daemon.schedule import Schedule
 from daemon.settings import Settings, SettingsError
 from daemon.state_folder import StateFolder, write_secret
+from daemon.store_watch import StoreWatch
 from daemon.storm import StormWatch
 from daemon.surroundings import ApiDoor, Job, PlannedJob, Surroundings, Timetable
 from daemon.sweep import Sweep
@@ -158,7 +159,7 @@ class Daemon:
         try:
             await self.store.transact(lambda tx: tx.raise_alert(key, text, now))
         except StoreUnavailable as error:
-            log.error("store_unavailable", error=str(error))
+            log.warning("alert_not_stored", key=key, text=text, because=str(error))
 
     async def _prepare_provider(self) -> None:
         """Our SSH key must be on the account before anything is rented; then the configured machines are registered."""
@@ -209,6 +210,7 @@ async def compose(
 async def _compose(
     settings: Settings, folder: StateFolder, random: SystemRandom, clock: SystemClock, vast: httpx.AsyncClient | None
 ) -> Daemon:
+    await asyncio.to_thread(check, settings.database_url)
     await asyncio.to_thread(upgrade, settings.database_url)
     vast = vast or vast_client(settings.vast.api_key.get_secret_value(), settings.vast.url)
     speaks_kafka = settings.kafka is not None
@@ -240,6 +242,8 @@ def _as_it_is(time: datetime) -> datetime:
 async def assemble(settings: Settings, around: Surroundings) -> Daemon:
     """Build the daemon on what it is given. Raise StoreUnavailable."""
     clock, store, random = around.clock, around.store, around.random
+    store_watch = StoreWatch(clock)
+    store.on_end = store_watch.heard
     leases = Leases(store, clock, around.replica, around.lease_times)
     deployment = await store.transact(lambda tx: tx.deployment(lambda: f"fo-{random.token(6)}"))
     policy, prefix = _policy(settings, clock), settings.topics.prefix
@@ -297,7 +301,9 @@ async def assemble(settings: Settings, around: Surroundings) -> Daemon:
         token=around.token,
         policy=policy,
         version=metadata.version("failoverd"),
-        health=Vitals(loop, ingest, publisher, readiness, watch, clock, "kafka" if settings.kafka else "embedded"),
+        health=Vitals(
+            loop, ingest, publisher, readiness, watch, store_watch, clock, "kafka" if settings.kafka else "embedded"
+        ),
     )
     return Daemon(
         settings=settings,

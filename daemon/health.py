@@ -10,6 +10,7 @@ from daemon.ingest import Ingest
 from daemon.loop import Loop
 from daemon.publisher import Publisher
 from daemon.readiness import ReadinessPoll
+from daemon.store_watch import StoreWatch
 from daemon.topic_watch import TopicWatch
 from machines.ports import Clock
 
@@ -26,6 +27,7 @@ class Vitals:
     publisher: Publisher
     readiness: ReadinessPoll
     topics: TopicWatch
+    store: StoreWatch
     clock: Clock
     log_kind: str
 
@@ -38,6 +40,7 @@ class Vitals:
                 f"{self.log_kind}: it takes records",
             ),
             "heartbeats": _check(self.ingest.blindness, self.ingest.blind_for_s, "every partition is heard"),
+            "store": _check(self.store.problem, self.store.down_for_s, "it answers"),
             "provider": _check(self.readiness.problem, self.readiness.problem_for_s, "it answers"),
         }
 

@@ -107,7 +107,7 @@ class Leases:
             try:
                 await self.tend()
             except StoreUnavailable as error:
-                log.warning("leases_not_renewed", error=str(error))
+                log.debug("leases_not_renewed", because=str(error))
             await self._clock.sleep(self._times.renew_every_s)
 
     async def tend(self) -> None:

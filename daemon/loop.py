@@ -213,7 +213,7 @@ class Loop:
                         await result
             except (StoreUnavailable, Stale) as error:
                 # Stale: another replica changed the machine under every try. Stored state is the truth, so again.
-                log.error("store_unavailable", error=str(error))
+                log.debug("signal_postponed", because=str(error))
                 await self._clock.sleep(self._clock.real(1.0))
                 self._queue.put_nowait(item)
             finally:

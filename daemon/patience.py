@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from machines.model import Debt, DebtKind
 
@@ -25,26 +25,28 @@ _USUALLY_MAY_WAIT = timedelta(minutes=15)
 class _Course:
     """How paying one debt has gone until now."""
 
-    began: datetime
+    began: float
+    """Seconds of the monotonic clock."""
     failures: int = 0
 
 
 class Patience:
-    """Each method is told how one try of a debt went, and says what a person should hear of it; None is nothing yet."""
+    """Each method is told how one try of a debt went, and says what a person should hear of it; None is nothing yet. `now` is
+    of the monotonic clock."""
 
     def __init__(self) -> None:
         self._courses: dict[int, _Course] = {}
 
-    def waits(self, debt: Debt, now: datetime) -> str | None:
+    def waits(self, debt: Debt, now: float) -> str | None:
         """The try found that it takes longer: nothing is wrong, as long as it does not take much longer."""
         course = replace(self._course(debt, now), failures=0)
         self._courses[debt.id] = course
-        waited = now - course.began
+        waited = timedelta(seconds=now - course.began)
         if waited < _MAY_WAIT.get(debt.kind, _USUALLY_MAY_WAIT):
             return None
         return f"is open after {waited.total_seconds() / 60:.0f} minutes"
 
-    def fails(self, debt: Debt, now: datetime) -> str | None:
+    def fails(self, debt: Debt, now: float) -> str | None:
         """The try was refused, or nobody knows what became of it."""
         course = self._course(debt, now)
         course = replace(course, failures=course.failures + 1)
@@ -59,5 +61,5 @@ class Patience:
         """Forget those that were closed elsewhere: dropped by their failover, or paid by another replica."""
         self._courses = {number: course for number, course in self._courses.items() if number in still_open}
 
-    def _course(self, debt: Debt, now: datetime) -> _Course:
+    def _course(self, debt: Debt, now: float) -> _Course:
         return self._courses.get(debt.id) or _Course(now)

@@ -86,7 +86,7 @@ class Prober:
 
     async def _ask_provider(self, machine: Machine, primary: InstanceId) -> tuple[Testimony, Instance | None]:
         """Its word, and the row that it rests on. A listing from before the suspicion would only say how it was then."""
-        suspected_s = (self._clock.now() - machine.since).total_seconds() if machine.since else 0.0
+        suspected_s = self._clock.since(machine.since).total_seconds() if machine.since else 0.0
         try:
             listing = await self._cloud.list(max_age_s=max(0.0, min(_LISTING_MAX_AGE_S, suspected_s)))
             shown = None if primary in listing.instances else await self._cloud.show(primary)

@@ -42,7 +42,7 @@ class Publisher:
             try:
                 sent = await self.publish()
             except StoreUnavailable as error:
-                log.error("store_unavailable", error=str(error))
+                log.debug("publication_postponed", because=str(error))
                 sent = 0
             except LogUnavailable as error:
                 self._tell(True, str(error))

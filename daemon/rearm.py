@@ -74,7 +74,7 @@ class Rearm:
         self._clock = clock
         self._deployment = deployment
         self._announcer = announcer
-        self._unshared_until: datetime | None = None
+        self._unshared_until = float("-inf")
         """The provider said that no two instances share a volume; so long nobody asks it again."""
 
     async def settle(self, debt: Debt) -> None:
@@ -101,7 +101,7 @@ class Rearm:
     async def _begin(self, debt: Debt, machine: Machine, volume: VolumeMount) -> bool:
         """False where the provider lets no two instances share a volume: the warm pool works without a standby then."""
         await self._mark(machine, volume)
-        if self._unshared_until is not None and self._clock.now() < self._unshared_until:
+        if self._clock.monotonic() < self._unshared_until:
             return False
         offers = await self._cloud.search(_query(machine, self._policy), machine.host)
         if not offers:
@@ -117,7 +117,7 @@ class Rearm:
             await self._store.transact(lambda tx: tx.bind_debt(replace(debt, label=label), None, None))
             if refused.code != "volume_in_use":
                 raise NotYet(refused.why, _NO_GPU) from refused
-            self._unshared_until = now + _UNSHARED
+            self._unshared_until = self._clock.monotonic() + _UNSHARED.total_seconds()
             log.info("standby_refused", machine=machine.id, because=refused.why)
             return False
         return True
@@ -156,7 +156,8 @@ class Rearm:
         await self._arm(debt, machine, Standby(instance, row.host, label))
 
     def _has_died(self, row: Instance | None, claimed_at: datetime) -> bool:
-        late = self._clock.now() - claimed_at > timedelta(seconds=self._policy.boot_timeout_s)
+        timeout = timedelta(seconds=self._policy.boot_timeout_s)
+        late = self._clock.since(claimed_at, unseen_at_most=timeout / 2) > timeout
         if row is None:
             return late
         failed = row.status is Status.EXITED and row.wants_running

@@ -180,7 +180,7 @@ class Runner:
                 log.info("attempt_fenced", machine=machine_id, because=str(fenced))
                 return
             except StoreUnavailable as error:
-                log.error("store_unavailable", error=str(error), machine=machine_id)
+                log.debug("move_postponed", because=str(error), machine=machine_id)
                 await self._clock.sleep(self._clock.real(1.0))
 
     async def _take(self, machine: MachineId, failover: FailoverId) -> bool:

@@ -50,7 +50,9 @@ class Schedule:
         async def guarded() -> None:
             try:
                 await job()
-            except (FailoverdError, StoreUnavailable) as error:
+            except StoreUnavailable as error:
+                log.debug("job_postponed", job=name, because=str(error))
+            except FailoverdError as error:
                 log.warning("job_postponed", job=name, because=str(error))
             except asyncio.CancelledError:
                 # APScheduler cancels what runs when it stops, and would log each as an error.

@@ -147,10 +147,10 @@ class Sweep:
         try:
             await self._settle(debt)
         except NotYet as error:
-            await self._postpone(debt, error.delay, error.why, self._patience.waits(debt, self._clock.now()))
+            await self._postpone(debt, error.delay, error.why, self._patience.waits(debt, self._clock.monotonic()))
         except (Refused, Unknown, StepError) as error:
             delay = timedelta(seconds=_DEBT_ERROR_DELAY_S)
-            await self._postpone(debt, delay, str(error), self._patience.fails(debt, self._clock.now()))
+            await self._postpone(debt, delay, str(error), self._patience.fails(debt, self._clock.monotonic()))
         else:
             paid_at = self._clock.now()
             await self._store.transact(lambda tx: _paid(tx, debt, paid_at))
@@ -258,7 +258,7 @@ class Sweep:
         self.released = tuple(row for row in lost if row.id in given)
         lost = [row for row in lost if row.id not in given]
         self._suspects = {row.id: self._suspects.get(row.id, now) for row in lost}
-        ripe = [row for row in lost if now - self._suspects[row.id] >= timedelta(seconds=_ORPHAN_AGE_S)]
+        ripe = [row for row in lost if self._clock.since(self._suspects[row.id]).total_seconds() >= _ORPHAN_AGE_S]
         self.orphans = tuple(
             Orphan(row.id, row.label or Label(""), row.price_per_hour, row.detail, self._suspects[row.id])
             for row in lost

@@ -90,7 +90,7 @@ class TopicWatch:
         try:
             await self._store.transact(save)
         except StoreUnavailable as error:
-            log.error("store_unavailable", error=str(error))
+            log.debug("topic_alert_postponed", because=str(error))
         else:
             self._told = wrong
 

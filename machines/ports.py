@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import Protocol, TypeVar
 
@@ -39,6 +39,11 @@ class Clock(Protocol):
 
     def now(self) -> datetime: ...
     def monotonic(self) -> float: ...
+    def since(self, at: datetime, unseen_at_most: timedelta | None = None) -> timedelta:
+        """How long ago `at` was, whatever the time of day was stepped by meanwhile; never negative. Of the time before
+        this process began, of which only the time of day tells, no more than `unseen_at_most` counts."""
+        ...
+
     def real(self, seconds: float) -> float:
         """Scaled seconds that pass in so many real ones."""
         ...

@@ -36,6 +36,9 @@ class VirtualClock:
     def monotonic(self) -> float:
         return self.at
 
+    def since(self, at: datetime, unseen_at_most: timedelta | None = None) -> timedelta:
+        return self.now() - at
+
     def real(self, seconds: float) -> float:
         return seconds
 

@@ -128,6 +128,26 @@ async def test_a_bad_pause_is_400(name: str, body: dict[str, Any]) -> None:
 # -- lamps
 
 
+async def test_that_the_store_fails_is_an_alert_though_nobody_can_store_it() -> None:
+    checks = {"store": Check(False, "the database is not available: full", for_s=30.0)}
+    async with stage(health=lambda: checks) as s:
+        await s.store.transact(lambda tx: tx.raise_alert("machine-1", "it is silent", BEGIN))
+        await s.clock.advance(60)
+        told = (await s.http.get("/api/v1/alerts")).json()
+        assert [(row["key"], row["age_seconds"]) for row in told["alerts"]] == [
+            ("machine-1", 60.0),
+            ("store-unavailable", 30.0),
+        ]
+        assert "incomplete" not in told
+        assert (await s.http.get("/readyz")).status_code == 503
+        s.store._is_closed = True
+        answer = await s.http.get("/api/v1/alerts")
+        assert answer.status_code == 200
+        assert [row["key"] for row in answer.json()["alerts"]] == ["store-unavailable"]
+        assert "cannot be read" in answer.json()["incomplete"]
+        s.store._is_closed = False
+
+
 async def test_alerts_and_debts_are_listed() -> None:
     async with stage() as s:
         await s.store.transact(lambda tx: tx.raise_alert("machine-1", "it is silent", BEGIN))

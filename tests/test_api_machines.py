@@ -159,6 +159,21 @@ async def test_an_explanation_names_the_pause_and_the_mode() -> None:
         assert "observe" in (await s.http.get(f"{PATH}/123/explain")).json()["next"]
 
 
+@pytest.mark.parametrize("harm", ["DELETE FROM pauses", "UPDATE pauses SET until = {spoilt}"])
+async def test_where_the_pause_cannot_be_read_the_explanation_says_that_it_is_one(harm: str) -> None:
+    """It once was an internal error, at the moment in which somebody asks why nothing happens."""
+    async with stage() as s:
+        await s.machine()
+        spoilt = "'infinity'" if s.store.is_shared else "'spoilt'"
+        await s.store.transact(lambda tx: tx._connection.exec_driver_sql(harm.format(spoilt=spoilt)))
+        answer = await s.http.get(f"{PATH}/123/explain")
+        assert answer.status_code == 200
+        assert "paused: the pause flag cannot be read" in answer.json()["next"]
+        assert (await s.http.get("/api/v1/fleet")).json()["automatic_failover"] == "paused"
+        assert (await s.http.post("/api/v1/resume")).status_code == 200
+        assert "paused" not in (await s.http.get(f"{PATH}/123/explain")).json()["next"]
+
+
 async def test_a_machine_that_serves_is_active() -> None:
     async with stage() as s:
         await s.machine()

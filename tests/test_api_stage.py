@@ -78,6 +78,9 @@ class StillClock:
     def monotonic(self) -> float:
         return self._elapsed
 
+    def since(self, at: datetime, unseen_at_most: timedelta | None = None) -> timedelta:
+        return self.now() - at
+
     def real(self, seconds: float) -> float:
         return seconds
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
-from machines.errors import NotYet
-from machines.journal import Entry
+from machines.elapsed import Elapsed
+from machines.errors import NotYet, Refused
+from machines.journal import Entry, Mark
 from machines.model import (
     Claim,
     Debt,
     FailoverId,
     HostId,
+    Instance,
     InstanceId,
     LandlordId,
     Listing,
@@ -26,6 +29,7 @@ from machines.model import (
     Reason,
     Rung,
     Running,
+    Status,
     VolumeId,
     VolumeMount,
 )
@@ -41,12 +45,32 @@ def offer(number: int, host: int, price: float = 0.4) -> Offer:
     return Offer(OfferId(number), HostId(host), LandlordId(host), "RTX 4090", 1, price, 0.99, "US")
 
 
+def loading(number: InstanceId, claim: Claim) -> Instance:
+    return Instance(
+        id=number,
+        label=claim.label,
+        host=claim.offer.host,
+        landlord=claim.offer.landlord,
+        status=Status.LOADING,
+        wants_running=True,
+        holds_gpu=True,
+        detail="",
+        ssh=None,
+        gpu_name="RTX 4090",
+        num_gpus=1,
+        price_per_hour=0.4,
+        is_interruptible=False,
+    )
+
+
 @dataclass
 class Market:
     """What rents, and what is never up yet."""
 
     offers: tuple[Offer, ...]
     rented: list[Claim] = field(default_factory=list)
+    shows: bool = False
+    """Does its listing show what was rented, as still loading?"""
 
     async def search(self, query: OfferQuery, host: HostId | None = None) -> tuple[Offer, ...]:
         return tuple(one for one in self.offers if one.host not in query.not_hosts and host in (None, one.host))
@@ -56,7 +80,8 @@ class Market:
         return InstanceId(8000 + len(self.rented))
 
     async def list(self, max_age_s: float = 0.0) -> Listing:
-        return Listing({}, True, BEGIN)
+        rows = (loading(InstanceId(8001 + place), claim) for place, claim in enumerate(self.rented))
+        return Listing({row.id: row for row in rows} if self.shows else {}, True, BEGIN)
 
 
 @dataclass
@@ -67,7 +92,26 @@ class Written:
         self.entries.append(entry)
 
 
-def context(market: Market, written: Written, **more: Any) -> StepContext:
+class SteppedClock(StillClock):
+    """Its time of day can be stepped, and a new process can begin."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.skew = timedelta(0)
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        self.elapsed = Elapsed()
+        self.elapsed.note(self.now(), self.monotonic())
+
+    def now(self) -> datetime:
+        return super().now() + self.skew
+
+    def since(self, at: datetime, unseen_at_most: timedelta | None = None) -> timedelta:
+        return self.elapsed.since(at, self.now(), self.monotonic(), unseen_at_most)
+
+
+def context(market: Market, written: Written, clock: StillClock | None = None, **more: Any) -> StepContext:
     machine = Machine(MachineId(7), "golf", primary=InstanceId(7001), host=HostId(1), **more)
     nothing: Any = None
     cloud: Any = market
@@ -85,7 +129,7 @@ def context(market: Market, written: Written, **more: Any) -> StepContext:
         volumes=nothing,
         journal=written,
         fleet=nothing,
-        clock=StillClock(),
+        clock=clock or StillClock(),
     )
 
 
@@ -114,3 +158,38 @@ async def test_the_machines_own_host_is_taken_where_it_is_wished_for() -> None:
     volume = VolumeMount(VolumeId(5), "/workspace")
     market = Market((offer(1, host=1), offer(2, host=1)))
     assert await hosts_of(market, Wish(host=HostId(1), volume=volume), volume=volume) == [1]
+
+
+async def look(market: Market, written: Written, clock: SteppedClock) -> list[str]:
+    """One more look at the race; why candidates were given up, up to now."""
+    with pytest.raises((NotYet, Refused)):
+        await rent_candidate(context(market, written, clock), Wish())
+    return [entry.why or "" for entry in written.entries if entry.mark is Mark.DROPPED]
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+async def test_a_step_of_the_clock_gives_up_no_candidate_that_boots_and_keeps_none_for_ever(hours: int) -> None:
+    """Seen: a step of an hour destroyed both racers, half a minute after they were rented."""
+    market, written, clock = Market((offer(1, 20), offer(2, 30)), shows=True), Written(), SteppedClock()
+    assert await look(market, written, clock) == []
+    await clock.advance(30)
+    clock.skew += timedelta(hours=hours)
+    assert await look(market, written, clock) == []
+    await clock.advance(Policy().boot_timeout_s - 60)
+    assert await look(market, written, clock) == []
+    await clock.advance(60)
+    assert len(await look(market, written, clock)) == 2
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+async def test_a_step_before_a_restart_gives_up_none_either(hours: int) -> None:
+    """The new process knows but the time of day of the claim: half of the patience may have passed, and no more."""
+    market, written, clock = Market((offer(1, 20), offer(2, 30)), shows=True), Written(), SteppedClock()
+    assert await look(market, written, clock) == []
+    clock.skew += timedelta(hours=hours)
+    clock.begin_anew()
+    assert await look(market, written, clock) == []
+    await clock.advance(Policy().boot_timeout_s / 2 - 1)
+    assert await look(market, written, clock) == []
+    await clock.advance(Policy().boot_timeout_s / 2 + 2)
+    assert len(await look(market, written, clock)) == 2

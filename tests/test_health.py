@@ -8,9 +8,11 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+from adapters.sql import StoreUnavailable
 from daemon.health import Vitals
 from daemon.ingest import Ingest, IngestSettings
 from daemon.publisher import Publisher
+from daemon.store_watch import StoreWatch
 from daemon.topic_watch import TopicWatch
 from events import topics
 from events.topics import TopicProblem, TopicSpec
@@ -24,7 +26,7 @@ def vitals(s: Stage) -> Vitals:
     ingest = Ingest(IngestSettings(topics.HEARTBEATS, 1), s.log, Detector(policy), policy, s.clock, "d1", s.loop)
     publisher = Publisher(s.store, s.log, s.clock, lambda: True)
     watch = TopicWatch(s.log, topics.specs(), s.store, s.clock, lambda: False)
-    return Vitals(s.loop, ingest, publisher, s.services.readiness, watch, s.clock, "embedded")
+    return Vitals(s.loop, ingest, publisher, s.services.readiness, watch, StoreWatch(s.clock), s.clock, "embedded")
 
 
 async def test_a_daemon_without_faults_says_so() -> None:
@@ -34,6 +36,7 @@ async def test_a_daemon_without_faults_says_so() -> None:
             "loop": (True, True),
             "log": (True, False),
             "heartbeats": (True, False),
+            "store": (True, False),
             "provider": (True, False),
         }
 
@@ -60,6 +63,16 @@ async def test_a_provider_without_an_answer_is_a_fault_that_no_restart_mends() -
         s.outside.fault = NotYet("the provider is away", timedelta(seconds=5))
         await s.services.readiness.poll()
         assert (health()["provider"].ok, health()["provider"].vital) == (False, False)
+
+
+async def test_a_store_that_takes_no_writes_is_a_fault_although_it_answers_questions() -> None:
+    async with stage() as s:
+        watch = StoreWatch(s.clock)
+        health = replace(vitals(s), store=watch)
+        watch.heard(StoreUnavailable("attempt to write a readonly database"))
+        watch.heard(None)
+        await s.clock.advance(4)
+        assert (health()["store"].ok, health()["store"].vital, health()["store"].for_s) == (False, False, 4.0)
 
 
 class Broker:

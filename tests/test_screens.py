@@ -91,7 +91,7 @@ def test_every_step_of_every_strategy_can_be_shown_and_told(strategy: Strategy, 
 
 def test_a_machine_that_was_repaired_by_a_reboot_has_a_timeline(monkeypatch: pytest.MonkeyPatch) -> None:
     outputs = [step.output for step in REPAIR_PRIMARY.steps]
-    shown = shown_of(REPAIR_PRIMARY, [outputs[0](7001, "b1"), outputs[1]("b2")])
+    shown = shown_of(REPAIR_PRIMARY, [outputs[0]("b1"), outputs[1](7001, "b1"), outputs[2]("b2")])
     lines = drawn(screens.timeline_screen(shown), 120, monkeypatch)
     assert any("await_heartbeat" in line and "it speaks again" in line for line in lines)
 

@@ -65,6 +65,9 @@ class VirtualClock:
     def monotonic(self) -> float:
         return asyncio.get_running_loop().time()
 
+    def since(self, at: datetime, unseen_at_most: timedelta | None = None) -> timedelta:
+        return self.now() - at
+
     def real(self, seconds: float) -> float:
         return seconds
 

@@ -16,7 +16,7 @@ import msgspec
 from sqlalchemy import URL, Connection, Engine, QueuePool, StaticPool, create_engine, event, make_url
 from sqlalchemy import exc as sa_exc
 
-from adapters.sql.errors import StoreUnavailable
+from adapters.sql.errors import StoreDamaged, StoreUnavailable
 
 _BEGIN = "BEGIN IMMEDIATE"
 _SCHEMA_LOCK = 0x6661696C6F766572
@@ -58,6 +58,8 @@ def named(error: Exception) -> StoreUnavailable | None:
     """What an outage, a lock or a full disk has made of a statement; None for a bug."""
     if isinstance(error, sa_exc.TimeoutError):
         return StoreUnavailable(f"no connection to the database became free: {error}")
+    if isinstance(error, sa_exc.DBAPIError) and _is_damage(error):
+        return StoreDamaged(str(error.orig))
     if isinstance(error, sa_exc.DBAPIError) and _is_outage(error):
         return StoreUnavailable(f"the database is not available: {error.orig}")
     return None
@@ -79,12 +81,22 @@ def _is_outage(error: sa_exc.DBAPIError) -> bool:
     if error.connection_invalidated:
         return True
     if isinstance(error.orig, sqlite3.Error):
-        # SQLITE_ERROR is a statement that makes no sense here; SQLITE_NOTADB and SQLITE_CORRUPT are no operational
-        # errors for the driver, yet nothing but an outage to us.
+        # SQLITE_ERROR is a statement that makes no sense here.
         code = getattr(error.orig, "sqlite_errorcode", sqlite3.SQLITE_CANTOPEN) & 0xFF
         never = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISUSE, sqlite3.SQLITE_MISMATCH)
         return not isinstance(error, sa_exc.IntegrityError | sa_exc.ProgrammingError) and code not in never
-    return isinstance(error, sa_exc.OperationalError)
+    # A server that is read-only (a replica, or a disk that its operator protects) is no operational error for the driver.
+    return isinstance(error, sa_exc.OperationalError) or getattr(error.orig, "sqlstate", None) == _READ_ONLY
+
+
+def _is_damage(error: sa_exc.DBAPIError) -> bool:
+    code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
+    return code in _SQLITE_DAMAGE or getattr(error.orig, "sqlstate", None) in _POSTGRES_DAMAGE
+
+
+_SQLITE_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_POSTGRES_DAMAGE = ("XX001", "XX002")
+_READ_ONLY = "25006"
 
 
 def _with_driver(url: URL) -> URL:
@@ -98,6 +110,13 @@ def _to_json(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
+def _from_json(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        raise StoreDamaged(f"a stored value is no JSON: {error}") from error
+
+
 def _sqlite(url: URL, wait_s: float, foreign_keys: bool) -> Engine:
     in_memory = is_in_memory(url.render_as_string(hide_password=False))
     engine = create_engine(
@@ -105,8 +124,9 @@ def _sqlite(url: URL, wait_s: float, foreign_keys: bool) -> Engine:
         # A database in memory lives as long as its one connection.
         poolclass=StaticPool if in_memory else QueuePool,
         connect_args={"timeout": wait_s, "check_same_thread": False},
+        **({} if in_memory else {"pool_timeout": wait_s}),
         json_serializer=_to_json,
-        json_deserializer=msgspec.json.decode,
+        json_deserializer=_from_json,
     )
 
     @event.listens_for(engine, "connect")
@@ -141,5 +161,5 @@ def _postgresql(url: URL, wait_s: float) -> Engine:
             **_NOTICE_A_DEAD_SERVER,
         },
         json_serializer=_to_json,
-        json_deserializer=msgspec.json.decode,
+        json_deserializer=_from_json,
     )

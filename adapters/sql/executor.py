@@ -24,6 +24,8 @@ class Store:
         self._is_closed = False
         self.is_shared = sql.is_shared
         """Other replicas may write to this database."""
+        self.on_end: Callable[[StoreUnavailable | None], None] = lambda error: None
+        """Told of every transaction's end: None is one that was answered."""
 
     async def transact(self, work: Callable[[Tx], T]) -> T:
         """Run the work in one transaction and return what it gives. Raise StoreUnavailable, and what the work raises.
@@ -33,6 +35,15 @@ class Store:
         """
         if self._is_closed:
             raise StoreUnavailable("the store is closed")
+        try:
+            result = await self._transact(work)
+        except StoreUnavailable as error:
+            self.on_end(error)
+            raise
+        self.on_end(None)
+        return result
+
+    async def _transact(self, work: Callable[[Tx], T]) -> T:
         return await self._run(lambda: self._sql.transact(work))
 
     async def close(self) -> None:

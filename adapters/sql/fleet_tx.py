@@ -8,6 +8,7 @@ from datetime import datetime
 from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.exc import DataError
 
+from adapters.sql.errors import StoreDamaged
 from adapters.sql.records import AlertRecord
 from adapters.sql.rows import alert_from
 from adapters.sql.statements import Statements
@@ -47,8 +48,8 @@ class FleetStatements(Statements):
         time can be read from it: neither is a 'no'."""
         try:
             row = self._connection.execute(_PAUSE).one_or_none()
-        except DataError as error:
-            raise ValueError(f"the end of the pause is no time that we know: {error.orig}") from error
+        except (DataError, StoreDamaged) as error:
+            raise ValueError(f"the end of the pause is no time that we know: {error}") from error
         if row is None:
             raise LookupError("the row of the pause is missing")
         return None if row.until is None else Pause(row.reason or "", row.until, row.by or "")

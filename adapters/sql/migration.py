@@ -11,7 +11,7 @@ from threading import Lock
 from sqlalchemy import Connection, inspect, text
 
 from adapters.sql.engine import lock_schema, make_engine, outages_named
-from adapters.sql.errors import SchemaUnknown
+from adapters.sql.errors import SchemaUnknown, StoreDamaged
 
 REVISIONS = ("0001", "0002", "0003", "0004", "0005")
 """Every revision in `migrations/versions`, oldest first."""
@@ -27,6 +27,20 @@ def current(url: str) -> str | None:
     try:
         with outages_named(), engine.connect() as connection:
             return _revision(connection)
+    finally:
+        engine.dispose()
+
+
+def check(url: str) -> None:
+    """Raise StoreDamaged where SQLite's file is not whole: better no daemon than one that works on half of the truth. (A
+    server looks after its own.) Raise StoreUnavailable where it cannot be looked at."""
+    engine = make_engine(url)
+    try:
+        if engine.dialect.name == "sqlite":
+            with outages_named(), engine.connect() as connection:
+                found = connection.execute(text("PRAGMA quick_check(1)")).scalar_one()
+                if found != "ok":
+                    raise StoreDamaged(" ".join(str(found).split()))
     finally:
         engine.dispose()
 

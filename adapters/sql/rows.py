@@ -6,13 +6,16 @@ value is JSON by msgspec, enums by their value.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
 from datetime import datetime
-from typing import Any, TypeVar
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 from sqlalchemy import Row
 
+from adapters.sql.errors import StoreDamaged
 from adapters.sql.records import AlertRecord, AttemptRecord, CommandRow, FailoverRecord
 from events.topics import Message
 from machines.journal import Entry, Mark
@@ -38,7 +41,24 @@ from machines.model import (
 from machines.states import State
 
 T = TypeVar("T")
+P = ParamSpec("P")
 Values = dict[str, Any]
+
+
+def _readable(read: Callable[P, T]) -> Callable[P, T]:
+    """Raise StoreDamaged for a row from which no such record can be made: it is judged by nobody."""
+
+    @wraps(read)
+    def checked(*args: P.args, **named: P.kwargs) -> T:
+        try:
+            return read(*args, **named)
+        except (ValueError, TypeError, msgspec.MsgspecError) as error:
+            row: Any = args[0]
+            which = getattr(row, "id", None)
+            where = "a row" if which is None else f"the row with the id {which!r}"
+            raise StoreDamaged(f"{read.__name__.removesuffix('_from')}: {where} cannot be read: {error}") from error
+
+    return checked
 
 
 def plain(value: object) -> Any:
@@ -93,6 +113,7 @@ def machine_values(machine: Machine) -> Values:
     }
 
 
+@_readable
 def machine_from(row: Row[Any]) -> Machine:
     """A row of `machines` with the failover's `running` joined in."""
     return Machine(
@@ -130,6 +151,7 @@ def machine_from(row: Row[Any]) -> Machine:
     )
 
 
+@_readable
 def failover_from(row: Row[Any], attempts: tuple[AttemptRecord, ...]) -> FailoverRecord:
     return FailoverRecord(
         id=row.id,
@@ -153,6 +175,7 @@ def failover_from(row: Row[Any], attempts: tuple[AttemptRecord, ...]) -> Failove
     )
 
 
+@_readable
 def attempt_from(row: Row[Any]) -> AttemptRecord:
     return AttemptRecord(row.number, Rung(row.rung), row.started_at, row.ended_at, row.code, row.why)
 
@@ -170,6 +193,7 @@ def entry_values(entry: Entry) -> Values:
     }
 
 
+@_readable
 def entry_from(row: Row[Any]) -> Entry:
     return Entry(
         step=row.step,
@@ -200,6 +224,7 @@ def debt_values(debt: Debt) -> Values:
     }
 
 
+@_readable
 def debt_from(row: Row[Any]) -> Debt:
     return Debt(
         kind=DebtKind(row.kind),
@@ -227,6 +252,7 @@ def message_values(message: Message) -> Values:
     }
 
 
+@_readable
 def message_from(row: Row[Any]) -> Message:
     headers = msgspec.convert(row.headers, tuple[tuple[str, bytes], ...])
     return Message(row.topic, row.value, row.key, headers, row.log_partition)
@@ -240,10 +266,12 @@ def command_values(command: CommandRow) -> Values:
     return {**values, "body": plain(command.body), "answer": plain(command.answer)}
 
 
+@_readable
 def command_from(row: Row[Any]) -> CommandRow:
     return CommandRow(**{name: getattr(row, name) for name in _COMMAND_FIELDS})
 
 
+@_readable
 def alert_from(row: Row[Any]) -> AlertRecord:
     # `count` is also a method of every row, which is a tuple.
     return AlertRecord(row.key, row.text, row.opened_at, row.repeated_at, row._mapping["count"])

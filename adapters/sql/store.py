@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, insert
 
-from adapters.sql.engine import DATABASE_ERRORS, is_in_memory, make_engine, named, outages_named
+from adapters.sql.engine import DATABASE_ERRORS, is_in_memory, make_engine, named
+from adapters.sql.errors import StoreDamaged, StoreUnavailable
 from adapters.sql.tables import METADATA, PAUSES, THE_ONE
 from adapters.sql.tx import Tx
 
@@ -28,6 +29,8 @@ class SqlStore:
         """A database in memory has one connection; taking it from the pool each time costs as much as a statement."""
         self.is_shared = self._engine.dialect.name != "sqlite"
         """A server that other replicas may use too; a file is one daemon's."""
+        self._damage: StoreDamaged | None = None
+        """Of our file: once a page of it could not be read, nothing of it is believed any more."""
 
     @classmethod
     def in_memory(cls) -> SqlStore:
@@ -44,13 +47,21 @@ class SqlStore:
     @contextmanager
     def transaction(self) -> Iterator[Tx]:
         """Commit at the end, roll back on any error. Raise StoreUnavailable where the database does not answer."""
-        with outages_named(), self._connected() as connection, connection.begin():
-            tx = Tx(connection)
-            yield tx
-            tx.settle()
+        self._refuse_damage()
+        try:
+            with self._connected() as connection, connection.begin():
+                tx = Tx(connection)
+                yield tx
+                tx.settle()
+        except DATABASE_ERRORS as error:
+            outage = self._named(error)
+            if outage is None:
+                raise
+            raise outage from error
 
     def transact(self, work: Callable[[Tx], T]) -> T:
         """Run the work in one transaction."""
+        self._refuse_damage()
         try:
             with self._connected() as connection, connection.begin():
                 tx = Tx(connection)
@@ -58,10 +69,20 @@ class SqlStore:
                 tx.settle()
                 return result
         except DATABASE_ERRORS as error:
-            outage = named(error)
+            outage = self._named(error)
             if outage is None:
                 raise
             raise outage from error
+
+    def _refuse_damage(self) -> None:
+        if self._damage is not None:
+            raise StoreDamaged(self._damage.what)
+
+    def _named(self, error: Exception) -> StoreUnavailable | None:
+        outage = named(error)
+        if isinstance(outage, StoreDamaged) and not self.is_shared:
+            self._damage = outage
+        return outage
 
     def driver(self) -> Any:
         """The driver's connection of a store in memory: for an observer that reads beside the transactions."""

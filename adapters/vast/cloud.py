@@ -78,7 +78,7 @@ class VastCloud:
         found = listing.with_label(claim.label)
         if found:
             return min(instance.id for instance in found)
-        await self._settle_absence(f"no rental under {claim.label}", listing, self._visible_from(claim))
+        await self._settle_absence(f"no rental under {claim.label}", listing, self._created_at(claim))
         return None
 
     async def show(self, instance: InstanceId) -> Instance | None:
@@ -180,7 +180,7 @@ class VastCloud:
             listing = await self.list()
         if still := listing.with_label(claim.label):
             raise NotYet(f"rental {still[0].id} is still listed", self._look_again())
-        await self._settle_absence(f"no rental under {claim.label}", listing, self._visible_from(claim))
+        await self._settle_absence(f"no rental under {claim.label}", listing, self._created_at(claim))
         self._creates.settled(claim.label)
 
     async def _failure_to_delete(self, instance: InstanceId) -> StepError | None:
@@ -204,16 +204,18 @@ class VastCloud:
         listing = await self.list()
         if instance in listing.instances:
             raise NotYet(f"rental {instance} is still listed", self._look_again())
-        since = listing.at if was_accepted else self._creates.born(instance) + self._lag
-        await self._settle_absence(f"no rental {instance}", listing, since)
+        created = None if was_accepted else self._creates.born(instance)
+        await self._settle_absence(f"no rental {instance}", listing, created)
 
-    async def _settle_absence(self, what: str, listing: Listing, since: datetime) -> None:
-        """Return where the listing's silence is proof. Raise NotYet, or what the account's answer says."""
+    async def _settle_absence(self, what: str, listing: Listing, created: datetime | None) -> None:
+        """Return where the listing's silence is proof: it must have begun a lag after a create may have had its effect,
+        None where none may. Raise NotYet, or what the account's answer says."""
         if not listing.complete:
             raise NotYet(f"{what} in a listing that is not complete", self._look_again())
-        if listing.at < since:
-            remaining = since - self._clock.now()
-            raise NotYet(f"{what} yet, within the provider's lag", max(remaining, timedelta(seconds=0.1)))
+        if created is not None:
+            lag, age = timedelta(seconds=self._settings.lag_s), self._clock.since(created)
+            if age - self._clock.since(listing.at) < lag:
+                raise NotYet(f"{what} yet, within the provider's lag", max(lag - age, timedelta(seconds=0.1)))
         if not listing.instances:
             await self._settle_emptiness(what)
 
@@ -223,14 +225,10 @@ class VastCloud:
         if await pays_for_rentals(self._api):
             raise NotYet(f"{what} in an empty listing, but the account pays for rentals", self._look_again())
 
-    def _visible_from(self, claim: Claim) -> datetime:
-        """From when on a listing must show what a create under the claim may have made. Our own create may have left
-        long after the claim was journaled, queued behind others."""
-        return max(claim.claimed_at, self._creates.last_effect(claim.label)) + self._lag
-
-    @property
-    def _lag(self) -> timedelta:
-        return timedelta(seconds=self._settings.lag_s)
+    def _created_at(self, claim: Claim) -> datetime:
+        """When a create under the claim may last have had its effect. Our own may have left long after the claim was
+        journaled, queued behind others."""
+        return min(claim.claimed_at, self._creates.last_effect(claim.label), key=self._clock.since)
 
     def _check_own(self, label: Label) -> None:
         if not label.startswith(self._label_prefix):

@@ -50,9 +50,9 @@ class Creates:
     def last_effect(self, label: Label) -> datetime:
         """When a create under the label may last have had its effect. One of a former process ended when this began."""
         known = self._known.get(label)
-        return max(self._began, known.at) if known else self._began
+        return known.at if known else self._began
 
     def born(self, instance: InstanceId) -> datetime:
         """The same of a rental."""
-        found = (known.at for known in self._known.values() if known.contract == instance)
-        return max(found, default=self._began)
+        found = [known.at for known in self._known.values() if known.contract == instance]
+        return found[-1] if found else self._began

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -11,11 +11,13 @@ from pydantic import Field
 from starlette.responses import JSONResponse
 
 from adapters.sql.crowd_tx import QueuedRow
+from adapters.sql.errors import StoreUnavailable
+from adapters.sql.records import AlertRecord
 from adapters.sql.tx import Tx
 from daemon.api.auth import Known
 from daemon.api.parameters import IdempotencyKey, NoQuery, StrictBody
-from daemon.api.services import Wired
-from daemon.api.views import age_s, iso
+from daemon.api.services import Check, Wired
+from daemon.api.views import UNREADABLE_PAUSE, age_s, iso
 from daemon.api.waiting import submit
 from events.schema import Command
 from machines.admission import Pause
@@ -93,7 +95,7 @@ def _stands(pause: Pause | None, now: datetime) -> bool:
 
 def _pause_view(pause: Pause | None, is_readable: bool, now: datetime) -> dict[str, Any] | None:
     if not is_readable:
-        return {"reason": "the pause flag cannot be read: pause or resume to write it anew", "until": None, "by": None}
+        return {"reason": UNREADABLE_PAUSE, "until": None, "by": None}
     if pause is None or not _stands(pause, now):
         return None
     return {"reason": pause.reason, "until": iso(pause.until), "by": pause.by}
@@ -114,20 +116,34 @@ def _queue_view(place: int, row: QueuedRow, now: datetime) -> dict[str, Any]:
 
 @router.get("/alerts")
 async def alerts(query: Annotated[NoQuery, Query()], services: Wired, _: Known) -> JSONResponse:
-    """What a person should know now, the oldest first."""
-    found = await services.store.transact(lambda tx: tx.open_alerts())
-    rows = [
-        {
-            "key": alert.key,
-            "text": alert.text,
-            "opened_at": iso(alert.opened_at),
-            "age_seconds": age_s(alert.opened_at, services.clock.now()),
-            "repeated_at": iso(alert.repeated_at),
-            "count": alert.count,
-        }
-        for alert in found
-    ]
-    return JSONResponse({"alerts": rows, "count": len(rows)})
+    """What a person should know now, the oldest first. That the store fails cannot be stored, so it is told from memory;
+    where no stored alert can be read, `incomplete` says so."""
+    now, why_not = services.clock.now(), None
+    found: Sequence[AlertRecord] = ()
+    try:
+        found = await services.store.transact(lambda tx: tx.open_alerts())
+    except StoreUnavailable as error:
+        why_not = f"the stored alerts cannot be read: {error}"
+    rows = [_alert_view(alert, now) for alert in (*found, *_of_the_store(services.health().get("store"), now))]
+    told = {"alerts": rows, "count": len(rows)}
+    return JSONResponse(told if why_not is None else {**told, "incomplete": why_not})
+
+
+def _of_the_store(check: Check | str | None, now: datetime) -> tuple[AlertRecord, ...]:
+    if not isinstance(check, Check) or check.ok:
+        return ()
+    return (AlertRecord("store-unavailable", check.detail, now - timedelta(seconds=check.for_s or 0.0), now, 1),)
+
+
+def _alert_view(alert: AlertRecord, now: datetime) -> dict[str, Any]:
+    return {
+        "key": alert.key,
+        "text": alert.text,
+        "opened_at": iso(alert.opened_at),
+        "age_seconds": age_s(alert.opened_at, now),
+        "repeated_at": iso(alert.repeated_at),
+        "count": alert.count,
+    }
 
 
 @router.get("/debts")

@@ -13,7 +13,7 @@ from adapters.sql.tx import Tx
 from daemon.api.auth import API_PREFIX, Known, beat_token
 from daemon.api.documents import MachineAnswer, MachinesAnswer
 from daemon.api.parameters import MOST, MachineNumber, NoQuery, StrictQuery, WholeNumber
-from daemon.api.services import Services, Wired
+from daemon.api.services import Wired
 from daemon.api.views import explanation, is_active, machine_view
 from daemon.registry import Registration
 from machines.admission import Pause
@@ -102,15 +102,13 @@ async def explain(
     """Why it is in its state, and what would change that."""
     machine = await services.machine(machine_id)
     readiness = await services.readiness.readiness(machine, False)
-    pause = await _pause(services)
-    return JSONResponse(explanation(machine, readiness, pause, services.clock.now(), services.policy))
+    pause, is_readable = await services.store.transact(_pause)
+    now = services.clock.now()
+    return JSONResponse(explanation(machine, readiness, pause, is_readable, now, services.policy))
 
 
-async def _pause(services: Services) -> Pause | None:
-    def read(tx: Tx) -> Pause | None:
-        return tx.pause()
-
-    return await services.store.transact(read)
+def _pause(tx: Tx) -> tuple[Pause | None, bool]:
+    return tx.readable_pause()
 
 
 @router.get("/{machine_id}/active")

@@ -96,7 +96,9 @@ _OTHER = ("refused", "the request was refused", "see /openapi.json for what is u
 async def _on_outage(request: Request, error: Exception) -> JSONResponse:
     """Somebody whom we need is away. The request may be sent again: under its Idempotency-Key it happens once."""
     code, remedy = next(told for kind, told in _OUTAGES.items() if isinstance(error, kind))
-    log.warning("request_unavailable", path=request.url.path, code=code, error=str(error))
+    # Of the store's outage one line is enough, however often it is asked.
+    tell = log.debug if isinstance(error, StoreUnavailable) else log.warning
+    tell("request_unavailable", path=request.url.path, code=code, error=str(error))
     return problem_response(Problem(503, code, str(error), remedy), request.url.path)
 
 

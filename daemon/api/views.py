@@ -87,10 +87,13 @@ def evidence_view(evidence: Evidence | None, now: datetime) -> list[dict[str, An
     ]
 
 
+UNREADABLE_PAUSE = "the pause flag cannot be read: pause or resume to write it anew"
+
+
 def explanation(
-    machine: Machine, readiness: Readiness, pause: Pause | None, now: datetime, policy: Policy
+    machine: Machine, readiness: Readiness, pause: Pause | None, is_pause_readable: bool, now: datetime, policy: Policy
 ) -> dict[str, Any]:
-    """Why the machine is in its state, what is awaited, and which news would change it."""
+    """Why the machine is in its state, what is awaited, and which news would change it. A pause that cannot be read is one."""
     evidence = machine.evidence
     judgement = judge(evidence, policy) if evidence is not None else None
     return {
@@ -105,7 +108,7 @@ def explanation(
         "verdict": judgement.verdict.value if judgement else None,
         "verdict_because": judgement.because if judgement else None,
         "look_at": iso(machine.look_at),
-        "next": _awaited(machine, pause, now, policy),
+        "next": _awaited(machine, pause, is_pause_readable, now, policy),
         "would_change_it": [
             {"trigger": row.trigger.value, "to": row.target.value, "because": row.because}
             for row in EDGES
@@ -118,7 +121,7 @@ def explanation(
     }
 
 
-def _awaited(machine: Machine, pause: Pause | None, now: datetime, policy: Policy) -> str:
+def _awaited(machine: Machine, pause: Pause | None, is_pause_readable: bool, now: datetime, policy: Policy) -> str:
     """What happens next by itself, in one sentence."""
     if machine.failover is not None:
         return f"failover {machine.failover.id} is at {machine.failover.rung.value}; its end decides"
@@ -135,6 +138,8 @@ def _awaited(machine: Machine, pause: Pause | None, now: datetime, policy: Polic
         return f"nothing but telling: automatic failover is {machine.mode.value} for this machine"
     if machine.setting is Setting.DISABLED:
         return "nothing but telling: its strategy is disabled"
+    if not is_pause_readable:
+        return f"automatic failover is paused: {UNREADABLE_PAUSE}"
     if pause is not None and pause.until > now:
         return f"no automatic failover until {pause.until.isoformat()}: paused by {pause.by}: {pause.reason}"
     if machine.queued is not None:

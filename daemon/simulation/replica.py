@@ -88,6 +88,7 @@ class Replica:
     def start(self) -> None:
         """A new process on the same state directory: the same replica, with new random ids."""
         self._lives += 1
+        self.clock.begin_anew()
         self.process = Process(self.name)
         task = spawn(self.process, self._run(), self.name)
         task.add_done_callback(self._ended)

@@ -43,9 +43,9 @@ class SimStore(Store):
         self.is_shared = is_shared
         self._clock, self._random, self._weathers, self._on_commit = clock, random, weathers, on_commit
 
-    async def transact(self, work: Callable[[Tx], T]) -> T:
+    async def _transact(self, work: Callable[[Tx], T]) -> T:
         await self._wait_for_its_turn()
-        result = await super().transact(work)
+        result = await super()._transact(work)
         self._on_commit(work.__qualname__)
         lost = max(weather.loses_replies for weather in self._weathers)
         if lost > 0 and self._random.jitter() < lost:

@@ -122,7 +122,7 @@ class _Race:
         """One empty search is no verdict on a market, least of all after the old instance was fenced."""
         began = next((entry.at for entry in self._ctx.entries if entry.step == STEP), self._ctx.clock.now())
         patience = _HOST_PATIENCE if self._wish.host is not None else _MARKET_PATIENCE
-        return self._market_is_empty and self._ctx.clock.now() - began < patience
+        return self._market_is_empty and self._ctx.clock.since(began, unseen_at_most=patience / 2) < patience
 
     def standing(self) -> str:
         live = self.live()
@@ -165,7 +165,9 @@ class _Race:
     async def _look_at(self, candidate: Candidate, listing: Listing) -> Winner | None:
         assert candidate.instance is not None
         row = listing.instances.get(candidate.instance)
-        age = self._ctx.clock.now() - candidate.claim.claimed_at
+        timeout = timedelta(seconds=self._ctx.policy.boot_timeout_s)
+        # A step of the clock between two lives of ours must not end a boot that is under way.
+        age = self._ctx.clock.since(candidate.claim.claimed_at, unseen_at_most=timeout / 2)
         if row is None:
             if listing.complete and listing.instances and age > _LISTING_LAG:
                 await self._drop(candidate, "its rental has disappeared")
@@ -179,9 +181,9 @@ class _Race:
             if winner is not None:
                 return winner
         # Late is only what was looked at: it may have come up long ago, while nobody of us was there.
-        timeout_s = self._ctx.policy.boot_timeout_s
-        if age > timedelta(seconds=timeout_s) and self._all[candidate.number].is_live:
-            await self._drop(candidate, f"not usable after {timeout_s:.0f} s (status {row.status.value})")
+        if age > timeout and self._all[candidate.number].is_live:
+            why = f"not usable after {timeout.total_seconds():.0f} s (status {row.status.value})"
+            await self._drop(candidate, why)
         return None
 
     async def _check(self, candidate: Candidate, row: Instance, ssh: Endpoint) -> Winner | None:
@@ -262,7 +264,7 @@ class _Race:
         return query_for(self._ctx).not_hosts | {candidate.claim.offer.host for candidate in self._all.values()}
 
     def _is_fresh(self, candidate: Candidate) -> bool:
-        return self._ctx.clock.now() - candidate.claim.claimed_at < _SLOW_BOOT
+        return self._ctx.clock.since(candidate.claim.claimed_at) < _SLOW_BOOT
 
     async def _rent(self, offer: Offer) -> bool:
         number = len(self._all)

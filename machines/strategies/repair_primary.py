@@ -6,11 +6,17 @@ A reboot keeps the GPU and the disk (facts/vast-api.md, section 5); it is the ch
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from machines.errors import NotYet, Refused
+from machines.journal import Mark
 from machines.model import InstanceId, Machine, Rung, Status
 from machines.saga import Step, StepContext, Strategy
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    boot_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +37,34 @@ def primary_of(machine: Machine) -> InstanceId:
     return machine.primary
 
 
+async def note_boot(ctx: StepContext) -> Noted:
+    """Which boot spoke last, written down before anything is rebooted: afterwards nobody could tell."""
+    heard = ctx.fleet.heard(primary_of(ctx.machine))
+    return Noted(heard.boot_id if heard else ctx.machine.boot_id)
+
+
 async def reboot(ctx: StepContext) -> Rebooted:
-    primary = primary_of(ctx.machine)
-    heard = ctx.fleet.heard(primary)
-    before = heard.boot_id if heard else ctx.machine.boot_id
-    await ctx.cloud.reboot(primary)
+    """One whose answer was lost, in a crash or on the wire, is read back, and repeated only where it had no effect."""
+    primary, before = primary_of(ctx.machine), ctx.output(NOTE_BOOT).boot_id
+    tried = [entry.at for entry in ctx.entries if entry.step == REBOOT.name and entry.mark is Mark.STARTED]
+    if not tried or not await _has_come_back(ctx, primary, before, tried[0]):
+        await ctx.cloud.reboot(primary)
     return Rebooted(primary, before)
+
+
+async def _has_come_back(ctx: StepContext, primary: InstanceId, before: str, tried_at: datetime) -> bool:
+    """Raise NotYet while it may still come."""
+    heard = ctx.fleet.heard(primary)
+    if heard is not None and heard.boot_id != before:
+        return True
+    shown = (await ctx.cloud.list()).instances.get(primary)
+    if shown is None:
+        raise NotYet("the listing does not show the primary", _READ_BACK_AGAIN)
+    if shown.status is not Status.EXITED:
+        return True
+    if ctx.clock.since(tried_at) < _EXITED_IS_STALE:
+        raise NotYet("the reboot's answer was lost, and it still reads exited", _READ_BACK_AGAIN)
+    return False
 
 
 async def await_heartbeat(ctx: StepContext) -> SpokeAgain:
@@ -55,13 +83,17 @@ async def await_heartbeat(ctx: StepContext) -> SpokeAgain:
     raise NotYet(f"the rebooted primary has not spoken yet{_CAME_UP}", _LOOK_AGAIN)
 
 
+_READ_BACK_AGAIN = timedelta(seconds=5)
+_EXITED_IS_STALE = timedelta(seconds=20)
+"""So long `exited` may be what was so before the reboot."""
 _LOOK_AGAIN = timedelta(seconds=0.05)
 """The shared listing sets the pace, once a second."""
 _CAME_UP = "; it does not read exited any more"
 _EXITED_IS_FINAL_AFTER = 40
 """Waits of 1 s in which `exited` may still be a stale word (facts/vast-api.md, section 9.2)."""
 
-REBOOT = Step("reboot", reboot, Rebooted, tries=1, waits=4, late="primary_not_restartable")
+NOTE_BOOT = Step("note_boot", note_boot, Noted, late="primary_not_restartable")
+REBOOT = Step("reboot", reboot, Rebooted, tries=3, waits=12, late="primary_not_restartable")
 AWAIT_HEARTBEAT = Step("await_heartbeat", await_heartbeat, SpokeAgain, waits=120, late="primary_not_restartable")
 
-REPAIR_PRIMARY = Strategy(Rung.REPAIR_PRIMARY, (REBOOT, AWAIT_HEARTBEAT))
+REPAIR_PRIMARY = Strategy(Rung.REPAIR_PRIMARY, (NOTE_BOOT, REBOOT, AWAIT_HEARTBEAT))

@@ -176,7 +176,7 @@ async def await_running(ctx: StepContext) -> Place:
 
 def _not_up(ctx: StepContext, waits: Sequence[Entry], why: str, again: timedelta) -> NotYet | Refused:
     """Given up by what was seen now: while the daemon was away for long, the standby may have come up all the same."""
-    if waits and ctx.clock.now() - waits[0].at > _BOOT:
+    if waits and ctx.clock.since(waits[0].at, unseen_at_most=_BOOT / 2) > _BOOT:
         return Refused("boot_timeout", f"the standby is not usable after {_BOOT.total_seconds():.0f} s: {why}")
     return NotYet(why, again)
 

@@ -1,0 +1,303 @@
+"""The crash matrix on the virtual clock: under weather, and with journals that the previous version wrote.
+
+Everything follows from a seed, so the boundaries of the uncrashed run are those of every run up to its crash. A play takes
+half a second; the oracle of the simulation watches each one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import httpx
+
+from adapters.sim.faults import Fault, FaultKind
+from adapters.sim.settings import VolumeSharing
+from adapters.sim.settings import Weather as Market
+from adapters.virtual_clock import VirtualLoop, run_virtually, spawn
+from daemon.simulation.ending import what_is_left
+from daemon.simulation.oracle import Oracle
+from daemon.simulation.replica import Replica
+from daemon.simulation.run import WARM_UP_S
+from daemon.simulation.store import SimStore
+from daemon.simulation.theatre import Plan, Theatre
+from daemon.simulation.weather import Event, Weather
+from daemon.simulation.wires import ProviderWire, ShellWire
+from daemon.sweep import Sweep
+from tests.crash.tripwire import Tripwire, _call_named, _commit_named, _doing
+from tests.frozen.play import FOLDER, cases_of, finish
+
+RESTART_S = 2.0
+WEATHER_S = 20 * 60.0
+ENDS_S, QUIET_S = 3 * 3600.0, 120.0
+HOSTS = 40
+MARKET = Market(dead_boot_rate=0.3, offer_gone_rate=0.3)
+FAULTS = (
+    Fault(FaultKind.TIMEOUT_AFTER, "create_instance", seconds=20.0, probability=0.15),
+    Fault(FaultKind.TIMEOUT_BEFORE, "create_instance", seconds=20.0, probability=0.1),
+    Fault(FaultKind.STATUS_AFTER, "create_instance", status=502, probability=0.1),
+    Fault(FaultKind.TIMEOUT_AFTER, "change_instance", seconds=20.0, probability=0.15),
+    Fault(FaultKind.STATUS_AFTER, "change_instance", status=500, probability=0.1),
+    Fault(FaultKind.TIMEOUT_AFTER, "destroy_instance", seconds=20.0, probability=0.2),
+    Fault(FaultKind.STATUS, "destroy_instance", status=429, probability=0.15),
+    Fault(FaultKind.EMPTY_LIST, "list_instances", probability=0.08),
+    Fault(FaultKind.PARTIAL_LIST, "list_instances", probability=0.08),
+    Fault(FaultKind.STATUS, "list_instances", status=503, probability=0.1),
+    Fault(FaultKind.STATUS, "search_offers", status=429, probability=0.1),
+)
+LOST_REPLIES, BROKEN_SHELLS = 0.04, 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """One machine and its death, in a weather of its own."""
+
+    name: str
+    strategy: str
+    begins: Event
+    seed: int
+    is_hard: bool
+    sharing: VolumeSharing = "allowed"
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """By the provider's truth; `left` must be empty, whatever was killed, in any weather."""
+
+    outcome: str
+    failovers: int
+    serving: int
+    left: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What is played to its end, and crashed at each of its boundaries."""
+
+    name: str
+    play: Callable[[], End]
+    must_be_equal: bool
+    """In weather a crash shifts the luck of everything behind it: there the invariants alone are compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    piece: str
+    point: str
+    fault: str | None
+    """None where it came to the end that it must come to."""
+
+
+CRASHES, CRASHES_FOR_GOOD, DIES = (
+    Event(0, "container_crashes", 0, 0, "reboot helps"),
+    Event(0, "container_crashes"),
+    Event(0, "host_dies"),
+)
+DEATHS: tuple[tuple[str, str, Event, VolumeSharing], ...] = (
+    ("repair_primary", "warm_pool", CRASHES, "allowed"),
+    ("warm_pool", "warm_pool", CRASHES_FOR_GOOD, "allowed"),
+    ("warm_pool_alone", "warm_pool", CRASHES_FOR_GOOD, "refused"),
+    ("cpu_standby", "cpu_standby", DIES, "allowed"),
+    ("both", "both", DIES, "allowed"),
+)
+
+
+def stories(is_hard: bool, seeds: Sequence[int]) -> Iterator[Piece]:
+    for name, strategy, begins, sharing in DEATHS:
+        for seed in seeds:
+            story = Story(f"{name}/{seed}", strategy, begins, seed, is_hard, sharing)
+            yield Piece(story.name, lambda story=story: play(story), not is_hard)  # type: ignore[misc]
+
+
+def frozen() -> Iterator[Piece]:
+    """Every failover that an older version left half-done, of every set."""
+    for folder in sorted(one for one in FOLDER.iterdir() if one.is_dir()):
+        for sql in cases_of(folder):
+            yield Piece(f"{folder.name}/{sql.stem}", lambda sql=sql: _finish(sql), True)  # type: ignore[misc]
+
+
+def _finish(sql: Path) -> End:
+    end = finish(sql)
+    return End(end.outcome, end.failovers, len(end.serving), end.left)
+
+
+def run(pieces: Iterable[Piece], every: int = 1, first: int = 0, *, tells: bool = True) -> list[Crash]:
+    """Crash each piece at every n-th of its boundaries from `first` on; each piece goes on counting where the one before
+    it ended, so that a sample takes other boundaries of each. What is different is told."""
+    found: list[Crash] = []
+    place = -first
+    for piece in pieces:
+        wanted, points = boundaries(piece)
+        crashes = []
+        for point in points:
+            if place % every == 0:
+                crashes.append(crash_at(piece, point, wanted))
+            place += 1
+        found += crashes
+        if tells:
+            bad = [crash for crash in crashes if crash.fault is not None]
+            told = f"{len(points):4d} boundaries, {len(crashes):4d} crashes, {len(bad):3d} different; uncrashed: {wanted.outcome}"
+            print(f"{piece.name:<46} {told}", flush=True)
+            for crash in bad:
+                print(f"    {crash.point}: {crash.fault}", flush=True)
+    return found
+
+
+# -- crashing
+
+
+def boundaries(piece: Piece) -> tuple[End, list[str]]:
+    """How it ends uncrashed, and what it passes. Raise ValueError where even that ends badly."""
+    wire = _Wire()
+    with _wired(wire):
+        end = piece.play()
+    if end.left:
+        raise ValueError(f"{piece.name} uncrashed: {end}")
+    return end, list(wire.points)
+
+
+def crash_at(piece: Piece, point: str, wanted: End) -> Crash:
+    wire = _Wire(point)
+    with _wired(wire):
+        found = piece.play()
+    if not wire.tripped.is_set():
+        return Crash(piece.name, point, "not reached")
+    is_well = found == wanted if piece.must_be_equal else not found.left
+    return Crash(piece.name, point, None if is_well else f"{found} instead of {wanted}")
+
+
+class _Wire(Tripwire):
+    """Kills the replica at its target, and starts it again on the same store."""
+
+    def __init__(self, target: str | None = None) -> None:
+        super().__init__(target, is_armed=True)
+        self.replica: Replica | None = None
+
+    async def _pass(self, point: str) -> None:
+        if self.tripped.is_set():
+            return
+        self.points.setdefault(point)
+        if point == self.target:
+            assert self.replica is not None
+            self.tripped.set()
+            self.replica.kill()
+            spawn(None, self._again(self.replica), "the supervisor")
+            await self._never.wait()
+
+    async def _again(self, replica: Replica) -> None:
+        await replica.clock.sleep(RESTART_S)
+        replica.start()
+
+
+@contextmanager
+def _wired(wire: _Wire) -> Iterator[None]:
+    """Every store, provider and shell of the simulation goes through the wire."""
+    start, transact, pay = Replica.start, SimStore._transact, Sweep._pay
+    call, run = ProviderWire.handle_async_request, ShellWire.run
+
+    def starts(replica: Replica) -> None:
+        wire.replica = replica
+        start(replica)
+
+    async def transacts(store: SimStore, work: Callable[[Any], Any]) -> Any:
+        name = _commit_named(work)
+        plain: Callable[[], Awaitable[Any]] = lambda: transact(store, work)  # noqa: E731
+        return await (plain() if name is None else wire.around(f"commit: {name}", plain))
+
+    async def calls(provider: ProviderWire, request: httpx.Request) -> httpx.Response:
+        name = _call_named(request)
+        plain: Callable[[], Awaitable[httpx.Response]] = lambda: call(provider, request)  # noqa: E731
+        return await (plain() if name is None else wire.around(name, plain))
+
+    async def runs(shell: ShellWire, *arguments: Any, **named: Any) -> Any:
+        return await wire.around(f"{_doing.get()}: ssh", lambda: run(shell, *arguments, **named))
+
+    async def pays(sweep: Sweep, debt: Any) -> None:
+        _doing.set(f"debt {debt.kind.value}")
+        await pay(sweep, debt)
+
+    with (
+        patch.object(Replica, "start", starts),
+        patch.object(SimStore, "_transact", transacts),
+        patch.object(ProviderWire, "handle_async_request", calls),
+        patch.object(ShellWire, "run", runs),
+        patch.object(Sweep, "_pay", pays),
+    ):
+        yield
+
+
+# -- playing
+
+
+def play(story: Story) -> End:
+    return run_virtually(lambda loop: _play(loop, story))
+
+
+async def _play(loop: VirtualLoop, story: Story) -> End:
+    theatre = Theatre(Plan(story.seed, 1, 1, (story.strategy,), story.sharing, hosts=HOSTS), loop)
+    oracle = Oracle(theatre)
+    theatre.on_commit, theatre.on_call = oracle.on_commit, oracle.on_call
+    theatre.on_answer, theatre.on_world = oracle.on_answer, oracle.on_world
+    theatre.begin()
+    theatre.replicas[0].start()
+    await theatre.clock.sleep(5.0)
+    await theatre.register()
+    await theatre.clock.sleep(WARM_UP_S)
+    weather = Weather(theatre, oracle.seen)
+    if story.is_hard:
+        _turn(theatre)
+    weather.begin(story.begins)
+    return await _until_done(theatre, oracle)
+
+
+def _turn(theatre: Theatre) -> None:
+    """For twenty minutes nearly everything may go wrong; then it is calm, so that everything can come to its end."""
+    world, replica = theatre.world.world, theatre.replicas[0]
+    core, calm = world.core, world.core.settings
+    for fault in FAULTS:
+        order = Fault(
+            fault.kind, fault.endpoint, status=fault.status, seconds=fault.seconds, probability=fault.probability
+        )
+        world.faults.order(order, theatre.clock.now(), WEATHER_S)
+    core.settings = replace(calm, weather=MARKET)
+    theatre.store_weather.loses_replies = LOST_REPLIES
+    replica.break_ssh(BROKEN_SHELLS)
+
+    async def clear() -> None:
+        await theatre.clock.sleep(WEATHER_S)
+        core.settings = calm
+        theatre.store_weather.loses_replies = 0.0
+        replica.break_ssh(0.0)
+
+    spawn(None, clear(), "the weather")
+
+
+async def _until_done(theatre: Theatre, oracle: Oracle) -> End:
+    deadline, quiet_since, left = theatre.clock.monotonic() + ENDS_S, 0.0, ["never looked at"]
+    least = theatre.clock.monotonic() + 90.0
+    while theatre.clock.monotonic() < deadline and not oracle.violations:
+        await theatre.clock.sleep(2.0)
+        oracle.on_second()
+        left = [f"{name}: {text}" for name, text in what_is_left(theatre)]
+        left += [f"debt {debt.kind} of machine {debt.machine}" for debt in theatre.books.debts()]
+        now = theatre.clock.monotonic()
+        quiet_since = now if left else quiet_since
+        if not left and now > least and now - quiet_since >= QUIET_S:
+            break
+    books = theatre.books
+    rows, (machine,) = books.failovers(), books.machines()
+    serving = sum(body.serves for body in theatre.world.bodies.of.values())
+    wrongs = [str(one) for one in oracle.violations]
+    if machine.state != "failed" and serving != 1:
+        wrongs.append(f"{serving} instances serve")
+    if not rows:
+        wrongs.append("nothing was failed over")
+    last = rows[-1] if rows else None
+    outcome = (
+        "no failover" if last is None else f"{last.strategy or last.code} ({'success' if last.success else 'failure'})"
+    )
+    return End(outcome, len(rows), serving, (*wrongs, *left))

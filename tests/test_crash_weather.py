@@ -1,0 +1,49 @@
+"""A sample of the crash matrix in weather, and with journals of the previous version; the whole of both is
+`make crash-matrix MATRIX="--weather hard"` and `make crash-matrix MATRIX="--journal previous"`."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.crash.virtual import DEATHS, Piece, boundaries, crash_at, frozen, run, stories
+from tests.simulation.planted import PLANTED, planted
+
+EVERY_IN_WEATHER, EVERY_OF_FROZEN = 37, 61
+
+
+@pytest.fixture(autouse=True)
+def quiet(quiet_simulation: None) -> None: ...
+
+
+def piece_named(name: str, is_hard: bool = False) -> Piece:
+    return next(piece for piece in stories(is_hard, [1]) if piece.name == f"{name}/1")
+
+
+def test_in_weather_a_crash_anywhere_leaves_nothing_behind() -> None:
+    found = run(stories(is_hard=True, seeds=[1]), EVERY_IN_WEATHER, tells=False)
+    assert len(found) >= 2 * len(DEATHS)
+    assert [crash for crash in found if crash.fault is not None] == []
+
+
+def test_what_an_older_version_began_is_finished_through_crashes_too() -> None:
+    found = run(frozen(), EVERY_OF_FROZEN, first=7, tells=False)
+    assert len({crash.piece for crash in found}) >= 12
+    assert [crash for crash in found if crash.fault is not None] == []
+
+
+def test_a_reboot_whose_answer_a_crash_lost_is_not_lost_with_it() -> None:
+    """It was taken for a reboot in vain, and the machine was moved while it came up again."""
+    found = run([piece_named("repair_primary")], tells=False)
+    assert len(found) >= 20
+    assert [crash for crash in found if crash.fault is not None] == []
+
+
+def test_a_claim_that_is_not_journaled_is_found_in_weather() -> None:
+    """The check bites."""
+    bug = next(bug for bug in PLANTED if bug.name == "claim not journaled")
+    piece = piece_named("cpu_standby", is_hard=True)
+    wanted, points = boundaries(piece)
+    sent = next(point for point in points if point.startswith("after ") and "PUT /api/v0/asks" in point)
+    assert crash_at(piece, sent, wanted).fault is None
+    with planted(bug):
+        assert crash_at(piece, sent, wanted).fault is not None
