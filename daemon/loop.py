@@ -54,6 +54,7 @@ log = structlog.get_logger(__name__)
 _STALE_RETRIES = 5
 _OWNER_IS_LATE = timedelta(seconds=15)
 _CALLED_AT_ONCE = 2
+_MOST_NOTED = 1000
 _LATE_IDS = 1000
 """So far back an id of the outbox may become visible late: ids are given before the commit."""
 
@@ -97,6 +98,7 @@ class Loop:
         self._ended: WeakValueDictionary[FailoverId, asyncio.Event] = WeakValueDictionary()
         self._cancels: dict[FailoverId, asyncio.Event] = {}
         self._letters: list[tuple[Record, Undecodable]] = []
+        self._noted: dict[InstanceId, str] = {}
 
     def wire(self, ingest: Ingest, probe: Callable[[MachineId], None], begin: Callable[[MachineId], None]) -> None:
         """The parts that need the loop and that the loop needs."""
@@ -184,6 +186,17 @@ class Loop:
             self.post(
                 machine.id, Heard(InstanceId(beat.instance_id), beat.boot_id, beat.interval_s, partition, is_live)
             )
+        elif self._store.is_shared and self._noted.get(InstanceId(beat.instance_id)) != beat.boot_id:
+            self._note(InstanceId(beat.instance_id), beat)
+
+    def _note(self, instance: InstanceId, beat: Heartbeat) -> None:
+        """Perhaps a replacement that another replica waits for: one row for each life of its agent."""
+        self._noted.pop(instance, None)
+        self._noted[instance] = beat.boot_id
+        if len(self._noted) > _MOST_NOTED:
+            del self._noted[next(iter(self._noted))]
+        machine, said = MachineId(beat.machine_id), Beat(beat.boot_id, beat.sequence)
+        self._queue.put_nowait(lambda: self._store.transact(lambda tx: tx.note_first_beat(machine, instance, said)))
 
     def dead_letter(self, record: Record, cause: Undecodable) -> None:
         if not self._letters:
@@ -293,6 +306,10 @@ class Loop:
         late = known.look_at is not None and self._clock.now() - known.look_at > _OWNER_IS_LATE
         return does_fleet_jobs and (late or self._ingest.owns_nothing)
 
+    def judges(self, machine: Machine) -> bool:
+        """Does this replica judge the machine's silence? Where it judges nobody's, it looks after everything."""
+        return self._ingest is None or self._ingest.owns_nothing or self._ingest.owns(machine)
+
     # -- admission
 
     async def request_admission(
@@ -365,8 +382,10 @@ class Loop:
         known = self._known.get(machine)
         return known is not None and self._ingest is not None and self._ingest.is_blind(known) is not None
 
-    def heard(self, instance: InstanceId) -> Beat | None:
-        return self._ingest.heard(instance) if self._ingest is not None else None
+    async def heard(self, instance: InstanceId) -> Beat | None:
+        """As stored by whoever judges its partition, else as this process heard it."""
+        stored = await self._store.transact(lambda tx: tx.first_beat(instance)) if self._store.is_shared else None
+        return stored or (self._ingest.heard(instance) if self._ingest is not None else None)
 
     def agent_command(self, machine: Machine, instance: InstanceId) -> str:
         return self._agent_command(machine, instance)

@@ -47,6 +47,8 @@ _LONGEST_DELAY_S = 600.0
 _BEGUN = "a try has begun, and its end is not known"
 _DEBTS_AT_ONCE = 8
 _ORPHAN_AGE_S = 60.0
+_QUICK_SCAN_S = 10.0
+"""After a listing that took longer, as much time passes before the next: failovers read the same list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,7 @@ class Sweep:
         self._alarms = Alarms[MachineId](clock)
         self._due_dates = Alarms[int](clock, _LONGEST_DELAY_S)
         self._suspects: dict[InstanceId, datetime] = {}
+        self._scan_not_before = float("-inf")
         self.foreign: tuple[Instance, ...] = ()
         """Rentals with another deployment's label: only reported, never touched."""
         self.orphans: tuple[Orphan, ...] = ()
@@ -242,11 +245,16 @@ class Sweep:
 
     async def find_orphans(self) -> None:
         """Whatever bears our label and is explained by nothing, twice and past the listing's lag, becomes a debt."""
+        began = self._clock.monotonic()
+        if began < self._scan_not_before:
+            return
         try:
             listing = await self._cloud.list()
         except StepError as error:
             log.info("orphan_scan_skipped", because=str(error))
             return
+        took = self._clock.monotonic() - began
+        self._scan_not_before = began + (2 * took if took > _QUICK_SCAN_S else 0.0)
         rows = tuple(listing.instances.values())
         debts, explained = await self._store.transact(self._explained)
         self._patience.keep(debts)

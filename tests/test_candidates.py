@@ -55,7 +55,7 @@ class Market:
         self.rented.append(claim)
         return InstanceId(8000 + len(self.rented))
 
-    async def list(self, max_age_s: float = 0.0) -> Listing:
+    async def list(self, max_age_s: float = 0.0, about: object = None) -> Listing:
         return Listing({}, True, BEGIN)
 
 

@@ -30,8 +30,8 @@ class Ask:
 class Market:
     """Offers follow the free GPUs: rented away they vanish, freed they come back under a new id."""
 
-    def __init__(self, core: Core, rents_on: Callable[[int], bool]) -> None:
-        self._core, self._rents_on = core, rents_on
+    def __init__(self, core: Core, rented_hosts: Callable[[], set[int]]) -> None:
+        self._core, self._rented_hosts = core, rented_hosts
         self._next_ask = 384_000
         self.land = Land(core.rng, core.settings, core.start)
         self.asks: dict[int, Ask] = {}
@@ -84,8 +84,9 @@ class Market:
         offers = [
             offer_row(ask, now, storage, as_bid=as_bid) for ask in self.asks.values() if self._is_seen(ask.host, now)
         ]
+        rented = self._rented_hosts()
         for offer in offers:
-            offer["rented"] = self._rents_on(offer["machine_id"])
+            offer["rented"] = offer["machine_id"] in rented
         try:
             found = [offer for offer in offers if matches(offer, conditions)]
             found = ordered(found, query.get("order", [["score", "desc"]]))

@@ -31,8 +31,8 @@ class Rentals:
         self.instances: dict[int, Instance] = {}
         self.lifecycle = Lifecycle(core, market, ledger, self.instances)
 
-    def rents_on(self, machine_id: int) -> bool:
-        return any(instance.host.machine_id == machine_id for instance in self.instances.values())
+    def rented_hosts(self) -> set[int]:
+        return {instance.host.machine_id for instance in self.instances.values()}
 
     # -- create -------------------------------------------------------------------------------------------------
 
@@ -131,13 +131,14 @@ class Rentals:
     def _make_volume(self, host: Host, wanted: NewVolume, now: datetime) -> Mount:
         return Mount(self._volumes.make(host, wanted.size_gb, wanted.name, now).id, wanted.path)
 
-    def load(self, now: datetime, ask: Ask, body: Mapping[str, Any]) -> Instance:
+    def load(self, now: datetime, ask: Ask, body: Mapping[str, Any], *, has_body: bool = True) -> Instance:
         """Our quick loader: an instance that runs at once, without boot time, weather or limits."""
         request = read_request(body)
         if isinstance(request, Answer):
             raise ValueError(request.body["msg"])
         ask.host.take(self._next_id + 1, ask.num_gpus, None)
         instance = self._make(ask, replace(request, price=None), now, "running")
+        instance.has_body = has_body
         instance.fate, instance.visible_at = None, now
         self._market.sell(ask)
         self.lifecycle.run(instance, now)

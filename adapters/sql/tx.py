@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from adapters.sql.beats_tx import BeatStatements
 from adapters.sql.commands_tx import CommandStatements
 from adapters.sql.crowd_tx import CrowdStatements
 from adapters.sql.fleet_tx import FleetStatements
@@ -19,5 +20,6 @@ class Tx(
     CommandStatements,
     FleetStatements,
     LeaseStatements,
+    BeatStatements,
 ):
     """Made by `SqlStore.transaction`; commits or vanishes as a whole, and is of no use after that."""

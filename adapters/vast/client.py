@@ -57,10 +57,11 @@ class VastApi:
         route: Route,
         number: int = 0,
         body: Mapping[str, object] | None = None,
-        query: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | Callable[[], Mapping[str, str]] | None = None,
         sending: Callable[[], None] = lambda: None,
     ) -> Reply:
-        """One operation, with as many calls as it needs and may have; `sending` is told before each of them leaves.
+        """One operation, with as many calls as it needs and may have; `sending` is told before each of them leaves, and
+        a query that is a function is asked after that.
 
         Raise NotYet where nothing happened (throttled, or a create that never left), KeyDead, and Unknown where the
         answer was lost.
@@ -70,7 +71,7 @@ class VastApi:
             await self._pacer.turn(route)
             self._may_send()
             sending()
-            outcome = await self._attempt(route, number, body, query)
+            outcome = await self._attempt(route, number, body, query() if callable(query) else query)
             if isinstance(outcome, Reply) and outcome.kind is Kind.THROTTLED:
                 throttled += 1
                 self._pause_after_throttle(route, outcome, throttled)
