@@ -11,16 +11,21 @@ from copy import copy
 from datetime import timedelta
 
 import httpx
+import structlog
 
 from adapters.vast.pacer import Pacer
 from adapters.vast.replies import KeyDead, Kind, Reply, read_reply, wait_s
-from adapters.vast.settings import VAST_URL, Route, VastSettings
+from adapters.vast.settings import LIST, VAST_URL, Route, VastSettings
 from machines.errors import NotYet, Unknown
 from machines.ports import Clock, Random
 
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _LOST = (httpx.RequestError, OSError, TimeoutError)
 _LONGEST_JITTER_S = 10.0
+_WORTH_TELLING_S = 1.0
+"""Of waiting for a turn under the provider's rate limits, in scaled seconds."""
+
+log = structlog.get_logger(__name__)
 
 
 def vast_client(
@@ -67,8 +72,16 @@ class VastApi:
         answer was lost.
         """
         failed = throttled = 0
+        waited_s = 0.0
         while True:
-            await self._pacer.turn(route)
+            asked = self._clock.monotonic()
+            try:
+                await self._pacer.turn(route)
+            finally:
+                waited_s += self._clock.monotonic() - asked
+                if waited_s >= _WORTH_TELLING_S and route is not LIST:  # A listing is everybody's.
+                    log.info("waited_for_the_provider", call=f"{route.method} {route.path}", seconds=round(waited_s, 1))
+                    waited_s = 0.0
             self._may_send()
             sending()
             outcome = await self._attempt(route, number, body, query() if callable(query) else query)
