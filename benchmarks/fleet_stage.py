@@ -25,7 +25,7 @@ BEARER = {"Authorization": f"Bearer {TOKEN}"}
 GPU, OTHER_GPU = "RTX 4090", "RTX 3090"
 """Those that die, and all others: their replacements do not compete with rentals that never move."""
 CREDIT = 1e7
-_PUTS_AT_ONCE = 90
+_PUTS_AT_ONCE = 210
 _WORK = "mkdir -p /workspace && seq {n} 2000 > /workspace/checkpoint"
 
 
@@ -52,7 +52,7 @@ class FleetStage:
         self._temporary = self.folder / "world"
         self._world: ServerProcess | None = None
         self._herd: ServerProcess | None = None
-        self._http = httpx.AsyncClient(timeout=120.0, limits=httpx.Limits(max_connections=_PUTS_AT_ONCE))
+        self._http = httpx.AsyncClient(timeout=600.0, limits=httpx.Limits(max_connections=_PUTS_AT_ONCE))
 
     # -- the world
 
@@ -141,7 +141,11 @@ class FleetStage:
                 replica = self.alive[index % len(self.alive)]
                 url = f"{replica.url}/api/v1/machines/{entry['id']}"
                 body = {name: value for name, value in entry.items() if name != "id"}
-                (await self._http.put(url, json=body, headers=BEARER)).raise_for_status()
+                answer = await self._http.put(url, json=body, headers=BEARER)
+                while answer.status_code == 503:  # The provider's limits: it says "try again".
+                    await self.clock.sleep(self.clock.real(2.0))
+                    answer = await self._http.put(url, json=body, headers=BEARER)
+                answer.raise_for_status()
 
         await asyncio.gather(*(put(index, entry) for index, entry in enumerate(self.entries)))
 

@@ -285,6 +285,15 @@ class FirstBeats(Row, table=True):
     sequence: int = Field(sa_column=Column(BigInteger, nullable=False))
 
 
+class Turns(Row, table=True):
+    """When each of the provider's routes may be called again, by the database's own clock in seconds since the epoch."""
+
+    __tablename__ = "turns"
+
+    route: str = Field(sa_column=Column(Text, primary_key=True))
+    free_at: float = Field(sa_column=Column(Double, nullable=False))
+
+
 def _table(name: str) -> Table:
     return METADATA.tables[name]
 
@@ -301,3 +310,4 @@ PAUSES = _table("pauses")
 ALERTS = _table("alerts")
 LEASES = _table("leases")
 FIRST_BEATS = _table("first_beats")
+TURNS = _table("turns")

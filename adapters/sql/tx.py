@@ -10,6 +10,7 @@ from adapters.sql.journal_tx import JournalStatements
 from adapters.sql.leases_tx import LeaseStatements
 from adapters.sql.machines_tx import MachineStatements
 from adapters.sql.outbox_tx import OutboxStatements
+from adapters.sql.turns_tx import TurnStatements
 
 
 class Tx(
@@ -21,5 +22,6 @@ class Tx(
     FleetStatements,
     LeaseStatements,
     BeatStatements,
+    TurnStatements,
 ):
     """Made by `SqlStore.transaction`; commits or vanishes as a whole, and is of no use after that."""

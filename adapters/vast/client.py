@@ -13,7 +13,7 @@ from datetime import timedelta
 import httpx
 import structlog
 
-from adapters.vast.pacer import Pacer
+from adapters.vast.pacer import Pacer, Turns
 from adapters.vast.replies import KeyDead, Kind, Reply, read_reply, wait_s
 from adapters.vast.settings import LIST, VAST_URL, Route, VastSettings
 from machines.errors import NotYet, Unknown
@@ -42,12 +42,20 @@ def vast_client(
 class VastApi:
     """Sends calls and sorts out what came back."""
 
-    def __init__(self, client: httpx.AsyncClient, clock: Clock, random: Random, settings: VastSettings) -> None:
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        clock: Clock,
+        random: Random,
+        settings: VastSettings,
+        turns: Turns | None = None,
+    ) -> None:
+        """`turns`: where several daemons use one key, what keeps them together under the provider's thresholds."""
         self._client = client
         self._clock = clock
         self._random = random
         self._settings = settings
-        self._pacer = Pacer(clock, settings)
+        self._pacer = Pacer(clock, settings, turns)
         self._may_send: Callable[[], None] = lambda: None
 
     def on_behalf_of(self, may_send: Callable[[], None]) -> VastApi:

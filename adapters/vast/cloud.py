@@ -18,6 +18,7 @@ from adapters.vast.client import VastApi
 from adapters.vast.creates import Creates
 from adapters.vast.listing import SharedListing
 from adapters.vast.offers import search_offers
+from adapters.vast.pacer import Turns
 from adapters.vast.rental import contract_in, create_body, refusal, why_not_created
 from adapters.vast.replies import Kind, Reply
 from adapters.vast.rows import BadRow, instance_from
@@ -31,14 +32,20 @@ class VastCloud:
     """The adapter of the port GpuCloud. `label_prefix` begins every label of this deployment; others are not touched."""
 
     def __init__(
-        self, client: httpx.AsyncClient, clock: Clock, label_prefix: str, settings: VastSettings, random: Random
+        self,
+        client: httpx.AsyncClient,
+        clock: Clock,
+        label_prefix: str,
+        settings: VastSettings,
+        random: Random,
+        turns: Turns | None = None,
     ) -> None:
         if not label_prefix:
             raise ValueError("without a label prefix every rental of the account would count as ours")
         self._clock = clock
         self._label_prefix = label_prefix
         self._settings = settings
-        self._api = VastApi(client, clock, random, settings)
+        self._api = VastApi(client, clock, random, settings, turns)
         self._listing = SharedListing(self._api, clock, settings)
         self._creates = Creates(clock)
 

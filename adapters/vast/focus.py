@@ -115,6 +115,7 @@ class Focus:
         def leave() -> None:
             if self._open.get(question.column) is question:
                 del self._open[question.column]
+            if not left:
                 question.controls = self._controls(question)
             left[:] = [(self.clock.monotonic(), self.clock.now())]
 
