@@ -12,6 +12,7 @@ import asyncio
 import json
 import random  # noqa: TID251 - seeded: who dies when, and which replica, follows from one seed
 import shutil
+import signal
 import statistics
 import sys
 import tempfile
@@ -321,6 +322,8 @@ def main() -> None:
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="failoverd-replicas-"))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "kafka").mkdir()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ended from outside, too, nothing is left running.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with _servers(folder) as (bootstrap, database):
             report = asyncio.run(play(_options(vars(arguments)), folder, bootstrap, database))

@@ -65,6 +65,14 @@ async def test_those_who_ask_at_one_time_share_a_call() -> None:
 
 
 @virtual
+async def test_a_crowd_that_does_not_know_the_size_yet_finds_it_out_once() -> None:
+    market = Market()
+    cloud = market.cloud()
+    await asyncio.gather(*(cloud.list(about=[InstanceId(number)]) for number in range(100, 120)))
+    assert len(market.asked) == 2
+
+
+@virtual
 async def test_a_rental_that_is_not_shown_beside_one_that_lives_is_gone() -> None:
     market = Market()
     del market.rentals[2900]

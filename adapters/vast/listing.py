@@ -83,6 +83,8 @@ class SharedListing:
         if isinstance(self._brought, Listing) and max_age_s > 0 and self._began_of_brought >= oldest:
             return self._brought  # Also while somebody else waits for a newer one.
         async with self._reading:
+            if may_stop and self._is_large:
+                raise _TooMany  # Somebody found out meanwhile.
             is_young = isinstance(self._brought, Listing) and max_age_s > 0 and self._began_of_brought >= oldest
             if self._ended <= asked and not is_young:
                 await self._read(may_stop)
