@@ -156,7 +156,7 @@ class Storm:
     async def play(self) -> Report:
         options, stage, report = self.options, self.stage, self.report
         self._say("the world, its machines and the replicas start")
-        await stage.start_world(32 + 3 * options.dead, options.seed)
+        await stage.start_world(64 + 7 * options.dead, options.seed)  # A search shows no host on which we rent already.
         mortals = await stage.load_mortals(options.dead, options.interval)
         await stage.load_herd(options.dead + 1, options.machines - options.dead, options.interval)
         for _ in range(options.replicas):
