@@ -1,6 +1,6 @@
 """The operations on instances as the API offers them: what is asked, refused and answered (facts/vast-api.md 3 to 5)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -174,10 +174,11 @@ class Rentals:
             return Answer({"instances": None})
         return Answer({"instances": self._row(instance, now, self._ledger.balance(now))})
 
-    def rows(self, now: datetime) -> list[dict[str, Any]]:
-        """Every visible instance as the list shows it, with its volumes."""
+    def rows(self, now: datetime, named: Collection[int] | None = None) -> list[dict[str, Any]]:
+        """Every visible instance, or those that are named, as the list shows it, with its volumes."""
         credit = self._ledger.balance(now)
-        visible = (instance for instance in self.instances.values() if instance.visible_at <= now)
+        asked = self.instances.values() if named is None else map(self.instances.get, sorted(named))
+        visible = (instance for instance in asked if instance is not None and instance.visible_at <= now)
         return [self._row(instance, now, credit, with_volumes=True) for instance in visible]
 
     def _row(self, instance: Instance, now: datetime, credit: float, *, with_volumes: bool = False) -> dict[str, Any]:

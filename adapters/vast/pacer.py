@@ -23,6 +23,8 @@ _ROUNDING_S = 1e-6
 class _Lane:
     free_at: float = float("-inf")
     waiting: int = 0
+    crowd_s: float = 0.0
+    """How long the last turn was waited for behind other replicas."""
     queue: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -57,7 +59,7 @@ class Pacer:
         """How long one more caller would wait, those before him counted."""
         lane = self._lanes[route]
         spacing = route.interval_s + self._settings.slack_s
-        return max(0.0, lane.free_at - self._clock.monotonic()) + lane.waiting * spacing
+        return max(0.0, lane.free_at - self._clock.monotonic()) + lane.waiting * spacing + lane.crowd_s
 
     async def _turn(self, lane: _Lane, route: Route) -> None:
         async with lane.queue:
@@ -67,8 +69,9 @@ class Pacer:
                 await self._clock.sleep(wait)
             if self._turns is not None:
                 # Booked only by the first of our own queue: one who dies takes no more than one turn with him.
-                spacing = route.interval_s + self._settings.slack_s
-                await self._clock.sleep(await self._turns.book(f"{route.method} {route.path}", spacing))
+                spacing = route.interval_s + self._settings.shared_slack_s
+                lane.crowd_s = await self._turns.book(f"{route.method} {route.path}", spacing)
+                await self._clock.sleep(lane.crowd_s)
             lane.free_at = self._clock.monotonic() + route.interval_s + self._settings.slack_s
 
     def hold(self, route: Route, seconds: float) -> None:

@@ -61,6 +61,8 @@ class VastSettings:
     """A longer rate limit is not waited for but told, as NotYet."""
     slack_s: float = 0.05
     """Added to each interval: the provider measures arrivals, and the network squeezes them together."""
+    shared_slack_s: float = 0.15
+    """The same between calls of different processes, none of which is punctual."""
     page_size: int = 25
     """The most that the provider shows on a page; always sent (facts/vast-api.md, 4.2)."""
     max_pages: int = 400
