@@ -253,6 +253,10 @@ class Ingest:
                 self._sink.dead_letter(record, cause)
                 continue
             if isinstance(event, Notice):
+                if chunk:  # What was said before it was said before it.
+                    self._hear(partition, chunk, record.offset > history_until)
+                    chunk = []
+                    chunk_from = appended
                 if record.offset >= history_until:
                     self._take_notice(event)
             else:
