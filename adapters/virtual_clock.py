@@ -66,15 +66,17 @@ class VirtualLoop(asyncio.BaseEventLoop):
     """Runs callbacks as asyncio's own loop does. `run_in_executor` is refused: a thread has no virtual time.
 
     It relies on the two containers of BaseEventLoop (`_ready`, `_scheduled`) and on Handle's `_run`, which have been
-    the same since Python 3.4; a test holds that they are.
+    there since Python 3.4; a test holds that they are.
     """
 
     _ready: deque[events.Handle]
     _scheduled: list[Any]
+    """(when, number, handle): a handle compares itself in Python, a tuple of numbers does not."""
 
     def __init__(self) -> None:
         super().__init__()
         self._virtual = 0.0
+        self._planned = 0
         self._killed: list[Process] = []
         self.on_turn: Callable[[], None] | None = None
         """Called after every round of callbacks."""
@@ -82,6 +84,15 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def time(self) -> float:
         """Seconds since the simulation began."""
         return self._virtual
+
+    def call_at(  # type: ignore[override]  # typeshed binds the arguments' types to the callback's
+        self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> events.TimerHandle:
+        """What is planned for one moment comes in the order in which it was planned."""
+        handle = events.TimerHandle(when, callback, args, self, context)
+        self._planned += 1
+        heapq.heappush(self._scheduled, (when, self._planned, handle))
+        return handle
 
     def freeze(self, process: Process) -> None:
         process.is_frozen = True
@@ -105,15 +116,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def _run_once(self) -> None:
         scheduled = self._scheduled
-        while scheduled and scheduled[0]._cancelled:
-            heapq.heappop(scheduled)._scheduled = False
+        while scheduled and scheduled[0][2]._cancelled:
+            heapq.heappop(scheduled)
         if not self._ready:
             if not scheduled:
                 raise Standstill("nothing is ready and nothing is planned")
-            self._virtual = max(self._virtual, scheduled[0]._when)
-        while scheduled and scheduled[0]._when <= self._virtual:
-            handle = heapq.heappop(scheduled)
-            handle._scheduled = False
+            self._virtual = max(self._virtual, scheduled[0][0])
+        while scheduled and scheduled[0][0] <= self._virtual:
+            handle = heapq.heappop(scheduled)[2]
             if not handle._cancelled:
                 self._ready.append(handle)
         for _ in range(len(self._ready)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TypeVar, assert_never
 
 import structlog
@@ -26,6 +26,7 @@ from machines.ports import Clock, GpuCloud, Shell, SnapshotStore, VolumeStore
 from machines.saga import (
     STORE_UNAVAILABLE,
     Abandoned,
+    Move,
     Run,
     Step,
     StepContext,
@@ -74,7 +75,22 @@ class _Look:
     machine: Machine
     running: Running
     everything: Sequence[tuple[int, Entry]]
+    """Without what the transaction itself wrote down."""
     is_storm: bool
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """Of the present attempt."""
+        return tuple(entry for attempt, entry in self.everything if attempt == self.running.attempt)
+
+    @property
+    def strategy(self) -> Strategy | None:
+        return strategy_for(self.running.rung, self.machine)
+
+    @property
+    def is_too_late(self) -> bool:
+        """To be cancelled."""
+        return is_too_late(self.everything)
 
 
 class _Interrupted(Exception):
@@ -154,15 +170,13 @@ class Runner:
         look: _Look | None = None
         while True:
             try:
-                look = await self._look(machine_id, look)
+                look, move = await self._look(machine_id, look)
                 if look is None:
                     return
-                failover = look.running.id
-                if not self._leases.holds(failover):
-                    if not await self._take(machine_id, failover):
-                        return
-                    continue  # The fence may have been raised: read the machine again.
-                await self._attempt(look)
+                if move is not None:
+                    await self._attempt(look, move)
+                elif not await self._take(machine_id, look.running.id):
+                    return
             except errors.Fenced as fenced:
                 log.info("attempt_fenced", machine=machine_id, because=str(fenced))
                 return
@@ -182,46 +196,60 @@ class Runner:
 
         return await self._leases.acquire(failover, also)
 
-    async def _look(self, machine_id: MachineId, before: _Look | None) -> _Look | None:
-        """None where the machine is in no failover any more. A journal only grows, so only its news is read. Raise
-        StoreUnavailable."""
+    async def _look(self, machine_id: MachineId, before: _Look | None) -> tuple[_Look | None, Move | None]:
+        """What stands there, and the move that follows from it; one that begins something is written down in the same
+        transaction. No look where the machine is in no failover any more; no move where its lease is not ours. A journal
+        only grows, so only its news is read. Raise StoreUnavailable."""
 
-        def read(tx: Tx) -> tuple[Machine | None, _Look | None]:
+        def read(tx: Tx) -> tuple[Machine | None, _Look | None, Move | None]:
             machine = tx.machine(machine_id)
             running = machine.failover if machine is not None else None
             if machine is None or running is None:
-                return machine, None
+                return machine, None, None
             known = before.everything if before is not None and before.running.id == running.id else ()
             everything = (*known, *tx.timeline(running.id, len(known)))
-            return machine, _Look(machine, running, everything, tx.storm() is not None)
+            look = _Look(machine, running, everything, tx.storm() is not None)
+            move = self._next(look) if self._leases.holds(running.id) else None
+            entry = self._beginning(move)
+            if entry is not None:
+                tx.append_entry(machine.id, running.id, running.attempt, running.fence, entry)
+            return machine, look, move
 
-        machine, look = await self._store.transact(read)
-        if look is not None:
-            return look
-        if machine is not None and machine.last_failover is not None:
+        machine, look, move = await self._store.transact(read)
+        if look is None and machine is not None and machine.last_failover is not None:
             self._loop.forget_cancel(machine.last_failover)
-        return None
+        return look, move
 
-    async def _attempt(self, look: _Look) -> None:
-        """One move of the present attempt."""
-        machine, running, everything = look.machine, look.running, look.everything
-        strategy = strategy_for(running.rung, machine)
+    def _next(self, look: _Look) -> Move:
+        """The one move that the journal allows now."""
+        strategy = look.strategy
         if strategy is None:
-            code, why = _NOT_PROVIDED[running.rung]
-            await self._end(look, Lost(code, why))
-            return
-        ctx, too_late = self._context(look), is_too_late(everything)
-        move = next_move(strategy, ctx.entries, self._clock.now(), None if too_late else _cancel_why(running))
+            return Abandoned(*_NOT_PROVIDED[look.running.rung])
+        return next_move(
+            strategy, look.entries, self._clock.now(), None if look.is_too_late else _cancel_why(look.running)
+        )
+
+    def _beginning(self, move: Move | None) -> Entry | None:
+        """STARTED before, the outcome after: a start without an end counts as a try."""
         match move:
             case Run(step):
-                await self._step(ctx, step, not too_late and is_interruptible(strategy, ctx.entries, step))
+                return Entry(step.name, Mark.STARTED, self._clock.now())
             case Undo(step):
-                await self._undo(ctx, step)
+                return Entry(step.name, Mark.UNDO_STARTED, self._clock.now())
+            case _:
+                return None
+
+    async def _attempt(self, look: _Look, move: Move) -> None:
+        """Make the move; what it begins has been written down."""
+        match move:
+            case Run(step):
+                await self._step(look, step)
+            case Undo(step):
+                await self._undo(self._context(look), step)
             case Wait(until):
-                left = (until - self._clock.now()).total_seconds()
-                await self._pause(ctx, min(_LONGEST_NAP_S, max(0.05, left)))
+                await self._wait(look.machine.id, look.running, until)
             case Succeeded():
-                await self._succeeded(look, strategy)
+                await self._succeeded(look)
             case Abandoned(code, why):
                 await self._end(look, Lost(code, why))
             case Stuck(code, why):
@@ -229,8 +257,8 @@ class Runner:
             case _:
                 assert_never(move)
 
-    async def _succeeded(self, look: _Look, strategy: Strategy) -> None:
-        if strategy.rung is Rung.REPAIR_PRIMARY:
+    async def _succeeded(self, look: _Look) -> None:
+        if look.running.rung is Rung.REPAIR_PRIMARY:
             await self._end(look, Repaired())
             return
         # The hand-over ended the failover in its own transaction; that it still runs means another one has begun.
@@ -244,7 +272,6 @@ class Runner:
     def _context(self, look: _Look) -> StepContext:
         machine, running, everything = look.machine, look.running, look.everything
         policy = in_a_storm(self._policy) if look.is_storm else self._policy
-        entries = tuple(entry for attempt, entry in everything if attempt == running.attempt)
         avoid = {_host(entry) for attempt, entry in everything if attempt != running.attempt}
         outside, lease = self.outside, running.id
         return StepContext(
@@ -253,7 +280,7 @@ class Runner:
             attempt=running.attempt,
             deployment=self._deployment,
             policy=policy,
-            entries=entries,
+            entries=look.entries,
             avoid_hosts=frozenset(host for host in avoid if host is not None),
             cloud=self._leases.guard(outside.cloud, lease),
             shell=self._leases.guard(outside.shell, lease),
@@ -264,12 +291,12 @@ class Runner:
             clock=self._clock,
         )
 
-    async def _step(self, ctx: StepContext, step: Step[object], is_interruptible: bool) -> None:
-        """STARTED before, the outcome after: a start without an end counts as a try. A cancel ends the run, and leaves
-        the journal as a crash would: the undo of a started step knows what to do."""
-        await ctx.journal.append(Entry(step.name, Mark.STARTED, self._clock.now()))
+    async def _step(self, look: _Look, step: Step[object]) -> None:
+        """A cancel ends the run, and leaves the journal as a crash would: the undo of a started step knows what to do."""
+        ctx = self._context(look)
+        assert look.strategy is not None
         try:
-            if is_interruptible:
+            if not look.is_too_late and is_interruptible(look.strategy, ctx.entries, step):
                 output = await self._unless_cancelled(ctx.machine.id, ctx.failover_id, step.run(ctx))
             else:
                 output = await step.run(ctx)
@@ -289,7 +316,10 @@ class Runner:
         log.debug("step", machine=ctx.machine.id, step=step.name, mark=entry.mark.value, why=entry.why)
         if entry.mark is Mark.UNKNOWN:
             before = unknown_in_a_row(ctx.entries, step.name)
-            await self._pause(ctx, min(_LONGEST_UNKNOWN_DELAY_S, _UNKNOWN_DELAY_S * 2**before))
+            seconds = min(_LONGEST_UNKNOWN_DELAY_S, _UNKNOWN_DELAY_S * 2**before)
+            await self._pause(ctx.machine.id, ctx.failover, seconds)
+        elif entry.until is not None:
+            await self._wait(ctx.machine.id, ctx.failover, entry.until)
 
     def _broken_off(self, ctx: StepContext, step: str, error: StoreUnavailable) -> Entry:
         """An outage of the store is no answer of the step, and uses up none of its tries."""
@@ -326,13 +356,18 @@ class Runner:
                 task.cancel()
             await asyncio.gather(working, cancel, return_exceptions=True)
 
-    async def _pause(self, ctx: StepContext, seconds: float) -> None:
+    async def _wait(self, machine: MachineId, running: Running, until: datetime) -> None:
+        """Until then, or for the longest nap: the journal is read again after it."""
+        left = (until - self._clock.now()).total_seconds()
+        await self._pause(machine, running, min(_LONGEST_NAP_S, max(0.05, left)))
+
+    async def _pause(self, machine: MachineId, running: Running, seconds: float) -> None:
         """Wait, unless a cancel comes that was not there before."""
-        if ctx.failover.cancel_asked:
+        if running.cancel_asked:
             await self._clock.sleep(seconds)
             return
         try:
-            await self._clock.wait_for(self._loop.cancel_asked(ctx.machine.id, ctx.failover_id).wait(), seconds)
+            await self._clock.wait_for(self._loop.cancel_asked(machine, running.id).wait(), seconds)
         except TimeoutError:
             return
 
@@ -350,7 +385,6 @@ class Runner:
 
     async def _undo(self, ctx: StepContext, step: Step[object]) -> None:
         assert step.undo is not None
-        await ctx.journal.append(Entry(step.name, Mark.UNDO_STARTED, self._clock.now()))
         try:
             await step.undo(ctx)
         except NotYet as error:
@@ -361,7 +395,8 @@ class Runner:
             entry = Entry(step.name, Mark.UNDO_FAILED, self._clock.now(), why=str(error), until=until)
         else:
             entry = Entry(step.name, Mark.UNDONE, self._clock.now())
-        await self._write(ctx, entry)
+        if await self._write(ctx, entry) and entry.until is not None:
+            await self._wait(ctx.machine.id, ctx.failover, entry.until)
 
 
 def _cancel_why(running: Running) -> str | None:

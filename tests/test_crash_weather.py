@@ -61,9 +61,9 @@ def test_an_outage_of_the_store_at_any_boundary_changes_nothing_of_the_end(harm:
 @pytest.mark.parametrize(
     ("story", "point"),
     [
-        ("warm_pool", "after commit: warm_pool.hand_over started"),
+        ("warm_pool", "before commit: the move after warm_pool.await_heartbeat done"),
         ("warm_pool_alone", "before warm_pool.verify_workspace: ssh"),
-        ("both", "before commit: warm_pool.check_standby started"),
+        ("both", "before commit: the first move of an attempt"),
     ],
 )
 def test_a_disk_on_which_only_little_finds_room_uses_up_no_tries(story: str, point: str) -> None:

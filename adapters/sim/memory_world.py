@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import httpx
@@ -21,7 +22,7 @@ from adapters.sim.vast_api import Asked, BothSlashForms, VastApi, one_slash_form
 from adapters.sim.world import World
 from machines.ports import Clock
 
-_LONGEST_NAP_S = 1.0
+_LONGEST_NAP_S = 30.0
 
 
 _PATHS = [(operation, compile_path(operation.path)[0]) for operation in OPERATIONS]
@@ -64,6 +65,7 @@ class MemoryWorld:
 
     def __init__(self, seed: int, settings: WorldSettings, clock: Clock, starter: MemoryStarter) -> None:
         self._clock = clock
+        self._nap: asyncio.Future[None] | None = None
         self.on_change: Callable[[], None] = lambda: None
         """Told of each change of a body."""
         self.world = World(seed, settings, clock.now(), has_body=True)
@@ -82,7 +84,11 @@ class MemoryWorld:
         return found
 
     def carry_out(self) -> None:
-        """Do what the world wants done to its bodies."""
+        """Do what the world wants done to its bodies, and look at the agenda anew."""
+        self._wake()
+        self._do_effects()
+
+    def _do_effects(self) -> None:
         effects = self.world.drain()
         for effect in effects:
             self.bodies.apply(effect)
@@ -93,11 +99,18 @@ class MemoryWorld:
         self.carry_out()
 
     async def run(self) -> None:
-        """Until cancelled: do what is due. An operation may plan something sooner than the next look: at most a second
-        passes before it is seen, and every request first does what is due by then."""
+        """Until cancelled: do what is due, then sleep until the next thing is, or until somebody changes the agenda."""
+        loop = asyncio.get_running_loop()
         while True:
             self.world.advance(self._clock.now())
-            self.carry_out()
+            self._do_effects()
             due = self.world.next_due()
             wait = _LONGEST_NAP_S if due is None else (due - self._clock.now()).total_seconds()
-            await self._clock.sleep(max(0.001, min(wait, _LONGEST_NAP_S)))
+            self._nap = loop.create_future()
+            timer = loop.call_later(max(0.001, min(wait, _LONGEST_NAP_S)), self._wake)
+            await self._nap
+            timer.cancel()
+
+    def _wake(self) -> None:
+        if self._nap is not None and not self._nap.done():
+            self._nap.set_result(None)

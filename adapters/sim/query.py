@@ -15,6 +15,8 @@ class BadQuery(ValueError):
 
 def _coerced(operand: Any, value: Any) -> Any:
     """Bring an operand to the type of the row's value: the official client sends numbers as strings."""
+    if type(operand) is type(value):
+        return operand
     if isinstance(value, bool):
         return operand.strip().lower() in ("true", "1") if isinstance(operand, str) else bool(operand)
     if isinstance(value, int | float) and isinstance(operand, str):

@@ -19,7 +19,7 @@ _FENCE = select(MACHINES.c.fence, MACHINES.c.failover_id).where(MACHINES.c.id ==
 _NEXT = select(func.coalesce(func.max(_c.seq), 0) + 1).where(
     _c.failover_id == bindparam("of_failover"), _c.attempt == bindparam("of_attempt")
 )
-_APPEND = insert(JOURNAL)
+_APPEND = insert(JOURNAL).values(seq=_NEXT.scalar_subquery())
 _ALL = select(JOURNAL).where(_c.failover_id == bindparam("wanted")).order_by(_c.attempt, _c.seq)
 _FROM = _ALL.limit(bindparam("most")).offset(bindparam("after"))
 _MOST = 2**31
@@ -41,9 +41,8 @@ class JournalStatements(DebtStatements):
         under this fence."""
         self.check_fence(machine, failover, fence)
         place = {"of_failover": failover, "of_attempt": attempt}
-        seq = self._connection.execute(_NEXT, place).scalar_one()
-        values = {"failover_id": failover, "attempt": attempt, "seq": seq, "fence": fence, **entry_values(entry)}
-        self._connection.execute(_APPEND, values)
+        values = {"failover_id": failover, "attempt": attempt, "fence": fence, **entry_values(entry)}
+        self._connection.execute(_APPEND, {**place, **values})
         self.add_debts(debts)
 
     def check_fence(self, machine: MachineId, failover: FailoverId, fence: int) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TypeVar
 
-from sqlalchemy import insert
+from sqlalchemy import Connection, insert
 
-from adapters.sql.engine import DATABASE_ERRORS, make_engine, named
+from adapters.sql.engine import DATABASE_ERRORS, is_in_memory, make_engine, named
 from adapters.sql.errors import StoreDamaged, StoreUnavailable
 from adapters.sql.tables import METADATA, PAUSES, THE_ONE
 from adapters.sql.tx import Tx
@@ -25,6 +25,8 @@ class SqlStore:
     def __init__(self, url: str, wait_s: float = 5.0) -> None:
         """`wait_s` bounds the wait for another writer; then the transaction raises StoreUnavailable."""
         self._engine = make_engine(url, wait_s)
+        self._only = self._engine.connect() if is_in_memory(url) else None
+        """A database in memory has one connection; taking it from the pool each time costs as much as a statement."""
         self.is_shared = self._engine.dialect.name != "sqlite"
         """A server that other replicas may use too; a file is one daemon's."""
         self._damage: StoreDamaged | None = None
@@ -47,7 +49,7 @@ class SqlStore:
         """Commit at the end, roll back on any error. Raise StoreUnavailable where the database does not answer."""
         self._refuse_damage()
         try:
-            with self._engine.connect() as connection, connection.begin():
+            with self._connected() as connection, connection.begin():
                 tx = Tx(connection)
                 yield tx
                 tx.settle()
@@ -61,7 +63,7 @@ class SqlStore:
         """Run the work in one transaction."""
         self._refuse_damage()
         try:
-            with self._engine.connect() as connection, connection.begin():
+            with self._connected() as connection, connection.begin():
                 tx = Tx(connection)
                 result = work(tx)
                 tx.settle()
@@ -84,8 +86,13 @@ class SqlStore:
 
     def driver(self) -> Any:
         """The driver's connection of a store in memory: for an observer that reads beside the transactions."""
-        with self._engine.connect() as connection:
+        with self._connected() as connection:
             return connection.connection.driver_connection
 
     def close(self) -> None:
+        if self._only is not None:
+            self._only.close()
         self._engine.dispose()
+
+    def _connected(self) -> AbstractContextManager[Connection]:
+        return self._engine.connect() if self._only is None else nullcontext(self._only)

@@ -3,15 +3,31 @@ with what it observes."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from adapters.sql.store import SqlStore
+
+T = TypeVar("T")
+
+_MACHINES = (
+    "SELECT id, state, fence, primary_instance, failover_id, volume, standby, setting, because, host, priority,"
+    " waits_for, queue_asked_at FROM machines ORDER BY id"
+)
+_FAILOVERS = (
+    "SELECT id, machine_id, reason, command_id, old_instance, evidence, running, started_at, ended_at, success,"
+    " strategy_succeeded, code FROM failovers"
+)
+_DEBTS = "SELECT id, kind, machine_id, instance, label, volume FROM debts WHERE closed_at IS NULL ORDER BY id"
+_NEW_ENTRIES = (
+    "SELECT rowid, failover_id, attempt, seq, fence, step, mark, output FROM journal WHERE rowid > ? ORDER BY rowid"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +85,13 @@ class DebtRow:
 
 
 class Books:
-    """Every read is of what is committed."""
+    """Every read is of what is committed. Rows that are the same as at the read before are the same objects."""
 
     def __init__(self, sql: SqlStore) -> None:
         self._driver = sql.driver()
+        self._before: dict[str, tuple[list[tuple[Any, ...]], list[Any]]] = {}
+        self._journal: defaultdict[str, list[JournalRow]] = defaultdict(list)
+        self._newest_entry = 0
 
     @property
     def changes(self) -> int:
@@ -80,56 +99,25 @@ class Books:
         return int(self._driver.total_changes)
 
     def machines(self) -> list[MachineRow]:
-        rows = self._driver.execute(
-            "SELECT id, state, fence, primary_instance, failover_id, volume, standby, setting, because,"
-            " host, priority, waits_for, queue_asked_at FROM machines ORDER BY id"
-        )
-        return [
-            MachineRow(row[0], row[1], row[2], row[3], row[4], _of(row[5], "id"), _of(row[6], "instance"), *row[7:])
-            for row in rows
-        ]
+        return self._read(_machine, _MACHINES)
 
     def failovers(self, or_named: Collection[str] | None = None) -> list[FailoverRow]:
         """All of them; with names, those that have not ended and those named."""
-        narrow = "" if or_named is None else f" WHERE ended_at IS NULL OR id IN ({','.join('?' * len(or_named))})"
-        rows = self._driver.execute(
-            "SELECT id, machine_id, reason, command_id, old_instance, evidence, running, started_at, ended_at, success,"
-            f" strategy_succeeded, code FROM failovers{narrow} ORDER BY started_at, id",
-            tuple(or_named or ()),
-        )
-        return [
-            FailoverRow(
-                id=row[0],
-                machine=row[1],
-                reason=row[2],
-                command=row[3],
-                old_instance=row[4],
-                evidence=_nested(row[5]),
-                fence=(_nested(row[6]) or {}).get("fence", 0),
-                started_at=row[7],
-                ended_at=row[8],
-                success=None if row[9] is None else bool(row[9]),
-                strategy=row[10],
-                code=row[11],
-            )
-            for row in rows
-        ]
+        if or_named is None:
+            return self._read(_failover, f"{_FAILOVERS} ORDER BY started_at, id")
+        named = f" OR id IN ({','.join('?' * len(or_named))})" if or_named else ""
+        return self._read(_failover, f"{_FAILOVERS} WHERE ended_at IS NULL{named} ORDER BY started_at, id", *or_named)
 
     def journal(self, failover: str, after: int = 0) -> list[JournalRow]:
-        """In the order in which it was written, from that many rows on."""
-        rows = self._driver.execute(
-            "SELECT failover_id, attempt, seq, fence, step, mark, output FROM journal WHERE failover_id = ?"
-            " ORDER BY rowid LIMIT -1 OFFSET ?",
-            (failover, after),
-        )
-        return [JournalRow(row[0], row[1], row[2], row[3], row[4], row[5], _nested(row[6]) or {}) for row in rows]
+        """In the order in which it was written, from that many rows on. A journal only grows: only its news is read."""
+        for number, *row in self._driver.execute(_NEW_ENTRIES, (self._newest_entry,)):
+            self._newest_entry = number
+            self._journal[row[0]].append(_entry(*row))
+        return self._journal[failover][after:]
 
     def debts(self) -> list[DebtRow]:
         """The open ones."""
-        rows = self._driver.execute(
-            "SELECT id, kind, machine_id, instance, label, volume FROM debts WHERE closed_at IS NULL ORDER BY id"
-        )
-        return [DebtRow(*row) for row in rows]
+        return self._read(DebtRow, _DEBTS)
 
     def alerts(self) -> dict[str, str]:
         """The open ones."""
@@ -147,8 +135,7 @@ class Books:
 
     def commands(self) -> list[tuple[str, str, str | None, str | None]]:
         """(id, status, failover, answer)"""
-        rows = self._driver.execute("SELECT command_id, status, failover_id, answer FROM commands ORDER BY command_id")
-        return [tuple(row) for row in rows]
+        return self._read(_as_it_is, "SELECT command_id, status, failover_id, answer FROM commands ORDER BY command_id")
 
     def paused_until(self) -> str | None:
         """None where nothing is paused."""
@@ -187,10 +174,52 @@ class Books:
     def _any(self, query: str, *values: object) -> bool:
         return self._driver.execute(query, values).fetchone() is not None
 
+    def _read(self, make: Callable[..., T], query: str, *values: object) -> list[T]:
+        rows = self._driver.execute(query, values).fetchall()
+        before = self._before.get(query)
+        if before is not None and before[0] == rows:
+            return before[1]
+        made = [make(*row) for row in rows]
+        self._before[query] = rows, made
+        return made
+
 
 def stored(time: datetime) -> str:
     """As SQLAlchemy writes a time into SQLite."""
     return time.strftime("%Y-%m-%d %H:%M:%S.%f")
+
+
+def _machine(number: int, state: str, fence: int, primary: int, failover: str, *rest: Any) -> MachineRow:
+    volume, standby, *others = rest
+    return MachineRow(number, state, fence, primary, failover, _of(volume, "id"), _of(standby, "instance"), *others)
+
+
+def _failover(number: str, machine: int, reason: str, command: str, old: int, *rest: Any) -> FailoverRow:
+    evidence, running, started_at, ended_at, success, strategy, code = rest
+    fence = (_nested(running) or {}).get("fence", 0)
+    is_success = None if success is None else bool(success)
+    return FailoverRow(
+        number,
+        machine,
+        reason,
+        command,
+        old,
+        _nested(evidence),
+        fence,
+        started_at,
+        ended_at,
+        is_success,
+        strategy,
+        code,
+    )
+
+
+def _entry(failover: str, attempt: int, seq: int, fence: int, step: str, mark: str, output: str) -> JournalRow:
+    return JournalRow(failover, attempt, seq, fence, step, mark, _nested(output) or {})
+
+
+def _as_it_is(*row: Any) -> tuple[Any, ...]:
+    return row
 
 
 @lru_cache(4096)

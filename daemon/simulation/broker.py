@@ -18,7 +18,7 @@ from machines.ports import Clock, Partition
 OnChange = Callable[[frozenset[Partition]], None]
 
 _SESSION_S = 10.0
-_HEARTBEAT_S = 2.0
+_HEARTBEAT_S = 3.0
 _FETCH_WAIT_S = 1.0
 _SILENCE_LIMIT_S = 3.0
 _APPEND_TIMEOUT_S = 2.0

@@ -101,12 +101,12 @@ class Intents:
         return self._explained
 
     def _read_explained(self) -> tuple[set[int], set[str], set[int]]:
-        machines, debts = self._books.machines(), self._books.debts()
+        machines, debts, running = self._books.machines(), self._books.debts(), self._running()
         instances = {row.primary for row in machines} | {row.standby for row in machines}
-        instances |= {debt.instance for debt in debts} | {row.old_instance for row in self._running()}
+        instances |= {debt.instance for debt in debts} | {row.old_instance for row in running}
         volumes = {row.volume for row in machines} | {debt.volume for debt in debts}
         labels = {debt.label for debt in debts}
-        for row in self._running():
+        for row in running:
             labels |= self._claimed(row.id)
         return {one for one in instances if one}, {one for one in labels if one}, {one for one in volumes if one}
 

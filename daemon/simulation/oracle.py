@@ -58,12 +58,15 @@ class Oracle:
         self.intents = Intents(theatre.books)
         self._changes = -1
         self._machines: dict[int, MachineRow] = {}
+        self._rows: list[MachineRow] = []
+        """As they were read last: unchanged rows are the same list."""
         self._failovers: dict[str, FailoverRow] = {}
         self._journal: dict[str, int] = {}
         self._told: dict[str, str] = {}
         """The step that each failover's story spoke of last."""
         self._fences: dict[int, int] = {}
         self._answers: dict[str, str | None] = {}
+        self._commands: list[tuple[str, str, str | None, str | None]] = []
         self._ill_at: dict[int, float] = {}
         self._closed_at: dict[str, float] = {}
         self._unclaimed: dict[tuple[str, int], float] = {}
@@ -190,7 +193,8 @@ class Oracle:
     # -- I4 to I9: the records
 
     def _read_books(self, replica: Replica) -> None:
-        self._machines = {row.id: row for row in self._follow_machines(replica)}
+        if (rows := self._books.machines()) is not self._rows:
+            self._rows, self._machines = rows, {row.id: row for row in self._follow_machines(replica, rows)}
         running = {row.id for row in self._failovers.values() if row.ended_at is None}
         for row in self._books.failovers(running):
             before = self._failovers.get(row.id)
@@ -206,8 +210,8 @@ class Oracle:
             self._violate("I4", f"{len(automatic)} automatic failovers run, the cap is {self._caps.max_concurrent}")
         self._check_commands()
 
-    def _follow_machines(self, replica: Replica) -> Iterable[MachineRow]:
-        for row in self._books.machines():
+    def _follow_machines(self, replica: Replica, rows: Iterable[MachineRow]) -> Iterable[MachineRow]:
+        for row in rows:
             before = self._machines.get(row.id)
             if row.fence < self._fences.get(row.id, 0):
                 self._violate("I7", f"the fence of machine {row.id} fell from {self._fences[row.id]} to {row.fence}")
@@ -336,7 +340,10 @@ class Oracle:
             self._violate("I6", f"failover {row.id} of machine {row.machine} has been running since {began}")
 
     def _check_commands(self) -> None:
-        for number, status, _, answer in self._books.commands():
+        if (commands := self._books.commands()) is self._commands:
+            return
+        self._commands = commands
+        for number, status, _, answer in commands:
             before = self._answers.get(number)
             if before is not None and before != answer:
                 self._violate("I9", f"the answer to command {number} was changed ({status})")

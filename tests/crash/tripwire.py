@@ -20,6 +20,7 @@ from adapters.sql.errors import StoreUnavailable
 from daemon.compose import Daemon
 from machines.journal import WHOLE_STEP, Entry, Mark
 from machines.lease import FLEET
+from machines.saga import Run, Undo
 
 T = TypeVar("T")
 _COMMITS = (
@@ -32,6 +33,7 @@ _COMMITS = (
     "Sweep._owe",
     "Rearm.",
 )
+_LOOK = "Runner._look."
 _READS = ("Loop.machine.", "Loop.load.", "Loop.catch_up.", "Rearm.settle.")
 _NO_FAILOVERS = ("Loop._alert_blindness", "Loop._register_stranger", "Loop._post_letters")
 _BY_TIME = ("Heard", "Due", "Probed", "Silenced", "Noticed")
@@ -90,7 +92,10 @@ class Tripwire:
             if self.is_dead:
                 raise StoreUnavailable("the process was killed")
             name = _commit_named(work)
-            return await (plain(work) if name is None else self.around(f"commit: {name}", lambda: plain(work)))
+            done = await (plain(work) if name is None else self.around(f"commit: {name}", lambda: plain(work)))
+            if work.__qualname__.startswith(_LOOK):
+                _follow(*done)
+            return done
 
         store.transact = transact
 
@@ -131,6 +136,8 @@ class Tripwire:
 def _commit_named(work: Callable[[Any], Any]) -> str | None:
     """The name of a failover's commit; None for every other transaction."""
     place = work.__qualname__
+    if place.startswith(_LOOK):
+        return _look_named(inspect.getclosurevars(work).nonlocals["before"])
     if not place.startswith(_COMMITS) or place.startswith(_READS + _NO_FAILOVERS):
         return None
     known = inspect.getclosurevars(work).nonlocals
@@ -145,13 +152,25 @@ def _commit_named(work: Callable[[Any], Any]) -> str | None:
     return f"{_doing.get()}: {plain}"
 
 
+def _look_named(before: Any) -> str:
+    """By what was written last: what the look begins, only its transaction knows."""
+    if before is None or not before.entries:
+        return "the first move of an attempt"
+    return f"the move after {_entry_named(before.entries[-1], before.running.rung.value)}"
+
+
+def _follow(_machine: object, look: Any, move: object) -> None:
+    """What the look has begun is what the task works on now."""
+    if isinstance(move, Run | Undo):
+        one = f"{look.running.rung.value}.{move.step.name}"
+        _doing.set(f"undo of {one}" if isinstance(move, Undo) else one)
+
+
 def _entry_named(entry: Entry, rung: str) -> str:
     """Two rungs may have steps of one name."""
     one = f"{rung}.{entry.step}" + ("" if entry.candidate == WHOLE_STEP else f" #{entry.candidate}")
-    if entry.mark in (Mark.STARTED, Mark.CLAIMED):
+    if entry.mark is Mark.CLAIMED:
         _doing.set(one)
-    if entry.mark is Mark.UNDO_STARTED:
-        _doing.set(f"undo of {one}")
     return f"{one} {entry.mark.value}"
 
 

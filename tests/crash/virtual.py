@@ -31,7 +31,7 @@ from daemon.simulation.theatre import Plan, Theatre
 from daemon.simulation.weather import Event, Weather
 from daemon.simulation.wires import ProviderWire, ShellWire
 from daemon.sweep import Sweep
-from tests.crash.tripwire import Tripwire, _call_named, _commit_named, _doing
+from tests.crash.tripwire import _LOOK, Tripwire, _call_named, _commit_named, _doing, _follow
 from tests.frozen.play import FOLDER, cases_of, finish
 
 RESTART_S = 2.0
@@ -246,7 +246,10 @@ def _wired(wire: _Wire) -> Iterator[None]:
     async def transacts(store: SimStore, work: Callable[[Any], Any]) -> Any:
         name = _commit_named(work)
         plain: Callable[[], Awaitable[Any]] = lambda: transact(store, work)  # noqa: E731
-        return await (plain() if name is None else wire.around(f"commit: {name}", plain))
+        done = await (plain() if name is None else wire.around(f"commit: {name}", plain))
+        if work.__qualname__.startswith(_LOOK):
+            _follow(*done)
+        return done
 
     async def calls(provider: ProviderWire, request: httpx.Request) -> httpx.Response:
         name = _call_named(request)
