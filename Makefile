@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-real lint lock kafka vast-cli crash-matrix soak clean
+.PHONY: demo test test-real lint lock kafka vast-cli crash-matrix soak replicas clean
 
 # The runtime alone: enough for `make demo`.
 .venv/.runtime: requirements.lock pyproject.toml
@@ -53,6 +53,10 @@ crash-matrix: .venv/.dev
 # A hundred failovers on one daemon: does each come to its end, and does the process grow?
 soak: .venv/.dev
 	$(BIN)/python -m benchmarks.soak $(SOAK)
+
+# Three replicas, 3,000 machines, a replica killed or added every 20 s while 100 machines die; about 20 minutes.
+replicas: .venv/.dev
+	$(BIN)/python -m benchmarks.replicas $(REPLICAS)
 
 # Rewrites the hash-pinned locks from pyproject.toml; the locks name no index.
 lock: .venv/.lock-tool

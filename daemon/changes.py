@@ -126,6 +126,7 @@ class Recorder:
         won = running.rung if effect.success and running.rung is not Rung.REPAIR_PRIMARY else None
         tx.end_failover(running.id, effect.success, won, effect.code, effect.why, effect.new, now)
         tx.drop_lease(running.id)
+        tx.forget_first_beats(machine.id)
         if effect.new is None:
             for number in tx.drop_debts(running.id, (DebtKind.STOP_INSTANCE,), now):
                 tx.resolve_alert(debt_alert(number), now)

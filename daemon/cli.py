@@ -9,9 +9,9 @@ def main() -> None:
     """Dispatch: `agent` to its own small program, everything else to the commands."""
     arguments = sys.argv[1:]
     if arguments[:1] == ["agent"]:
-        from daemon import agent
+        from daemon import agent_process
 
-        sys.exit(agent.main(arguments[1:]))
+        sys.exit(agent_process.main(arguments[1:]))
     from daemon.cli_app import app
     from daemon.screens import NOBODY_READS, NobodyReads
 

@@ -195,7 +195,7 @@ def agent(
     arguments: Annotated[list[str] | None, typer.Argument(help="See: failoverd agent --help", metavar="...")] = None,
 ) -> None:
     """Send this machine's heartbeats (runs on the GPU machine; see: failoverd agent --help)."""
-    from daemon.agent import main
+    from daemon.agent_process import main
 
     raise typer.Exit(main(arguments or []))
 

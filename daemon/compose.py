@@ -47,6 +47,7 @@ from daemon.storm import StormWatch
 from daemon.surroundings import ApiDoor, Job, PlannedJob, Surroundings, Timetable
 from daemon.sweep import Sweep
 from daemon.topic_watch import TopicWatch
+from daemon.turns import SharedTurns
 from events import topics
 from machines.detector import Detector, LogTimeLimits
 from machines.errors import Stale, StepError
@@ -215,11 +216,12 @@ async def _compose(
     await asyncio.to_thread(upgrade, settings.database_url)
     vast = vast or vast_client(settings.vast.api_key.get_secret_value(), settings.vast.url)
     speaks_kafka = settings.kafka is not None
+    store = Store(SqlStore(settings.database_url))
     surroundings = Surroundings(
         clock=clock,
         random=random,
         replica=folder.replica,
-        store=Store(SqlStore(settings.database_url)),
+        store=store,
         event_log=_event_log(settings, clock),
         vast=vast,
         keeper=_keeper_client(settings, vast),
@@ -232,6 +234,7 @@ async def _compose(
         to_log=clock.to_wall if speaks_kafka else _as_it_is,
         from_log=clock.from_wall if speaks_kafka else _as_it_is,
         log_speed=settings.speed if speaks_kafka else 1.0,
+        turns=SharedTurns(store, clock) if store.is_shared else None,
     )
     return await assemble(settings, surroundings)
 
@@ -248,9 +251,9 @@ async def assemble(settings: Settings, around: Surroundings) -> Daemon:
     leases = Leases(store, clock, around.replica, around.lease_times)
     deployment = await store.transact(lambda tx: tx.deployment(lambda: f"fo-{random.token(6)}"))
     policy, prefix = _policy(settings, clock), settings.topics.prefix
-    cloud = VastCloud(around.vast, clock, f"{deployment}-", VastSettings(), random)
+    cloud = VastCloud(around.vast, clock, f"{deployment}-", VastSettings(), random, around.turns)
     snapshots = SimSnapshots(around.keeper)
-    volumes = VastVolumes(VastApi(around.vast, clock, random, VastSettings()), clock)
+    volumes = VastVolumes(VastApi(around.vast, clock, random, VastSettings(), around.turns), clock)
     announcer = Announcer(deployment, prefix)
     tell_blindness = Blindness(store, clock, leases).tell
     loop = Loop(store, policy, clock, random, announcer, _agent_line(settings, around.token), tell_blindness)

@@ -12,7 +12,8 @@ import structlog
 
 from adapters.sim.agents import AgentHandle
 from adapters.system_clock import SystemRandom
-from daemon.agent import Agent, AgentSettings, NotSent, parse
+from daemon.agent import Agent, NotSent
+from daemon.agent_settings import AgentSettings, parse
 from daemon.gpu_health import no_gpu
 from events import codec
 from events.schema import FromMachine

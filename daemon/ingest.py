@@ -149,7 +149,8 @@ class Ingest:
             self._detector.forget(machine.id)
             return
         alert = machine.state is not State.HEALTHY
-        self._detector.arm(machine.id, partition, machine.primary, machine.interval_s, alert=alert)
+        boot = machine.boot_id
+        self._detector.arm(machine.id, partition, machine.primary, machine.interval_s, alert=alert, boot_id=boot)
         if machine.state not in (State.HEALTHY, State.RECOVERED) or machine.failover is not None:
             self._detector.disarm(machine.id)
 

@@ -70,6 +70,7 @@ def _bind_libraries() -> None:
 
 def _processors() -> list[structlog.typing.Processor]:
     return [
+        structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,

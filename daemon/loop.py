@@ -6,9 +6,10 @@ Effects are hints, stored state is the truth: what is lost here is found by the 
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from weakref import WeakValueDictionary
 
 import structlog
@@ -54,6 +55,8 @@ log = structlog.get_logger(__name__)
 _STALE_RETRIES = 5
 _OWNER_IS_LATE = timedelta(seconds=15)
 _CALLED_AT_ONCE = 2
+_MOST_NOTED = 1000
+_STRANGERS_AT_ONCE = 100
 _LATE_IDS = 1000
 """So far back an id of the outbox may become visible late: ids are given before the commit."""
 
@@ -99,6 +102,8 @@ class Loop:
         self._ended: WeakValueDictionary[FailoverId, asyncio.Event] = WeakValueDictionary()
         self._cancels: dict[FailoverId, asyncio.Event] = {}
         self._letters: list[tuple[Record, Undecodable]] = []
+        self._strangers: dict[MachineId, tuple[Heartbeat, int]] = {}
+        self._noted: dict[InstanceId, str] = {}
 
     def wire(self, ingest: Ingest, probe: Callable[[MachineId], None], begin: Callable[[MachineId], None]) -> None:
         """The parts that need the loop and that the loop needs."""
@@ -181,11 +186,24 @@ class Loop:
         """A beat of a machine not judged here: unknown, re-keyed to another partition, or of another instance."""
         machine = self._known.get(MachineId(beat.machine_id))
         if machine is None:
-            self._queue.put_nowait(lambda: self._register_stranger(beat, partition))
+            if not self._strangers:
+                self._queue.put_nowait(self._register_strangers)
+            self._strangers.setdefault(MachineId(beat.machine_id), (beat, partition))
         elif machine.primary == beat.instance_id:
             self.post(
                 machine.id, Heard(InstanceId(beat.instance_id), beat.boot_id, beat.interval_s, partition, is_live)
             )
+        elif self._store.is_shared and self._noted.get(InstanceId(beat.instance_id)) != beat.boot_id:
+            self._note(InstanceId(beat.instance_id), beat)
+
+    def _note(self, instance: InstanceId, beat: Heartbeat) -> None:
+        """Perhaps a replacement that another replica waits for: one row for each life of its agent."""
+        self._noted.pop(instance, None)
+        self._noted[instance] = beat.boot_id
+        if len(self._noted) > _MOST_NOTED:
+            del self._noted[next(iter(self._noted))]
+        machine, said = MachineId(beat.machine_id), Beat(beat.boot_id, beat.sequence)
+        self._queue.put_nowait(lambda: self._store.transact(lambda tx: tx.note_first_beat(machine, instance, said)))
 
     def dead_letter(self, record: Record, cause: Undecodable) -> None:
         if not self._letters:
@@ -295,6 +313,10 @@ class Loop:
         late = known.look_at is not None and self._clock.now() - known.look_at > _OWNER_IS_LATE
         return does_fleet_jobs and (late or self._ingest.owns_nothing)
 
+    def judges(self, machine: Machine) -> bool:
+        """Does this replica judge the machine's silence? Where it judges nobody's, it looks after everything."""
+        return self._ingest is None or self._ingest.owns_nothing or self._ingest.owns(machine)
+
     # -- admission
 
     async def request_admission(
@@ -367,8 +389,10 @@ class Loop:
         known = self._known.get(machine)
         return known is not None and self._ingest is not None and self._ingest.is_blind(known) is not None
 
-    def heard(self, instance: InstanceId) -> Beat | None:
-        return self._ingest.heard(instance) if self._ingest is not None else None
+    async def heard(self, instance: InstanceId) -> Beat | None:
+        """As stored by whoever judges its partition, else as this process heard it."""
+        stored = await self._store.transact(lambda tx: tx.first_beat(instance)) if self._store.is_shared else None
+        return stored or (self._ingest.heard(instance) if self._ingest is not None else None)
 
     def agent_command(self, machine: Machine, instance: InstanceId) -> str:
         return self._agent_command(machine, instance)
@@ -404,31 +428,39 @@ class Loop:
 
     # -- small duties
 
-    async def _register_stranger(self, beat: Heartbeat, partition: int) -> None:
-        """An unknown machine's first heartbeat registers it in observe mode; it claims no instance (section 5)."""
-        machine_id = MachineId(beat.machine_id)
+    async def _register_strangers(self) -> None:
+        """An unknown machine's first heartbeat registers it in observe mode; it claims no instance (section 5). A whole fleet
+        may be unknown: some at a time, so that nobody waits long behind them."""
+        some = dict(itertools.islice(self._strangers.items(), _STRANGERS_AT_ONCE))
+        now = self._clock.now()
 
-        def work(tx: Tx) -> Machine:
-            found = tx.machine(machine_id)
-            if found is not None:
-                return found
-            now = self._clock.now()
-            machine = Machine(
-                machine_id,
-                f"machine-{machine_id}",
-                mode=Mode.OBSERVE,
-                partition=partition,
-                interval_s=beat.interval_s,
-                because="registered by its first heartbeat, in observe mode; an operator must name its instance",
-                since=now,
-            )
-            machine = tx.insert_machine(machine)
-            tx.post(self._announcer.machine(machine, None, now))
-            return machine
+        def work(tx: Tx) -> list[Machine]:
+            return [
+                tx.machine(number) or self._insert_stranger(tx, beat, partition, now)
+                for number, (beat, partition) in some.items()
+            ]
 
-        machine = await self._store.transact(work)
-        log.info("machine_registered", machine=machine_id, by="heartbeat", mode=machine.mode.value)
-        self.follow(machine)
+        machines = await self._store.transact(work)
+        for machine in machines:
+            log.info("machine_registered", machine=machine.id, by="heartbeat", mode=machine.mode.value)
+            self.follow(machine)
+            self._strangers.pop(machine.id, None)
+        if self._strangers:
+            self._queue.put_nowait(self._register_strangers)
+
+    def _insert_stranger(self, tx: Tx, beat: Heartbeat, partition: int, now: datetime) -> Machine:
+        machine = Machine(
+            MachineId(beat.machine_id),
+            f"machine-{beat.machine_id}",
+            mode=Mode.OBSERVE,
+            partition=partition,
+            interval_s=beat.interval_s,
+            because="registered by its first heartbeat, in observe mode; an operator must name its instance",
+            since=now,
+        )
+        machine = tx.insert_machine(machine)
+        tx.post(self._announcer.machine(machine, None, now))
+        return machine
 
     async def _post_letters(self) -> None:
         letters, self._letters = self._letters, []

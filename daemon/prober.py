@@ -88,7 +88,8 @@ class Prober:
         """Its word, and the row that it rests on. A listing from before the suspicion would only say how it was then."""
         suspected_s = self._clock.since(machine.since).total_seconds() if machine.since else 0.0
         try:
-            listing = await self._cloud.list(max_age_s=max(0.0, min(_LISTING_MAX_AGE_S, suspected_s)))
+            max_age_s = max(0.0, min(_LISTING_MAX_AGE_S, suspected_s))
+            listing = await self._cloud.list(max_age_s, about=(primary,))
             shown = None if primary in listing.instances else await self._cloud.show(primary)
         except StepError as error:
             said = f"the provider gave no answer: {error}"

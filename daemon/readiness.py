@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
@@ -35,6 +35,9 @@ log = structlog.get_logger(__name__)
 _MOST_AT_ONCE = 8
 _GONE_ROUNDS = 2
 _HOSTS_A_ROUND = 2
+_REST, _QUICK_S = 4.0, 5.0
+"""After a listing that took longer than that, so many times as long passes before the next."""
+_KEEP_OF_OTHERS = timedelta(minutes=2)
 _SNAPSHOT_EVERY_S = 120.0
 """So often the store of snapshots is asked about one machine, unless somebody wants to know now."""
 _EXPECTED_S = {Rung.WARM_POOL: [30, 60], Rung.CPU_STANDBY: [600, 1200]}
@@ -65,6 +68,7 @@ class ReadinessPoll:
         self._newest_seen: dict[MachineId, tuple[float, Snapshot | None]] = {}
         """When the store was last asked (monotonic seconds), and its answer."""
         self._missing: dict[InstanceId, int] = {}
+        self._not_before = float("-inf")
         self.problem: str | None = None
         """What the provider's last listing failed with."""
         self._answered_at = clock.monotonic()
@@ -75,12 +79,18 @@ class ReadinessPoll:
         return None if self.problem is None else self._clock.monotonic() - self._answered_at
 
     async def poll(self) -> None:
-        """One listing for all, then each machine's newest snapshot."""
-        listing, problem = await self._listing()
+        """One listing for all whose heartbeats this replica judges, then each machine's newest snapshot. In a large account
+        that takes long, and others need the provider's patience too: a poll follows at some distance."""
+        began = self._clock.monotonic()
+        if began < self._not_before:
+            return
+        machines = [machine for machine in self._loop.machines() if self._loop.judges(machine)]
+        listing, problem = await self._listing(machines)
         if listing is not None:
-            self._notice_the_gone(listing)
-        machines = self._loop.machines()
-        self._forget_the_removed(machines)
+            self._notice_the_gone(listing, machines)
+        took = self._clock.monotonic() - began
+        self._not_before = self._clock.monotonic() + (_REST * took if took > _QUICK_S else 0.0)
+        self._forget_the_removed(self._loop.machines(), machines)
         await self._ask_hosts(machines)
         slots = asyncio.Semaphore(_MOST_AT_ONCE)
 
@@ -90,9 +100,14 @@ class ReadinessPoll:
 
         await asyncio.gather(*(one(machine) for machine in machines))
 
-    def _forget_the_removed(self, machines: Sequence[Machine]) -> None:
-        """Machines, and the hosts and instances that they have left."""
-        ids = {machine.id for machine in machines}
+    def _forget_the_removed(self, machines: Sequence[Machine], own: Sequence[Machine]) -> None:
+        """Machines, and the hosts and instances that they have left; and what was found of another replica's machine when
+        somebody asked, once it is old."""
+        ids, recent = {machine.id for machine in machines}, self._clock.now() - _KEEP_OF_OTHERS
+        ours = {machine.id for machine in own}
+        self._findings = {
+            number: found for number, found in self._findings.items() if number in ours or found.checked_at >= recent
+        }
         hosts, primaries = {machine.host for machine in machines}, {machine.primary for machine in machines}
         self._findings = {number: found for number, found in self._findings.items() if number in ids}
         self._newest_seen = {number: seen for number, seen in self._newest_seen.items() if number in ids}
@@ -102,7 +117,7 @@ class ReadinessPoll:
     async def readiness(self, machine: Machine, refresh: bool) -> Readiness:
         """As last verified; with `refresh` the providers are asked now."""
         if refresh or machine.id not in self._findings:
-            listing, problem = await self._listing()
+            listing, problem = await self._listing([machine])
             if refresh and machine.volume is not None and machine.host is not None:
                 await self._ask_host(machine)
             self._newest_seen.pop(machine.id, None)
@@ -158,19 +173,21 @@ class ReadinessPoll:
             return None
         return snapshot.taken_at if snapshot else None
 
-    async def _listing(self) -> tuple[Listing | None, str | None]:
+    async def _listing(self, machines: Sequence[Machine]) -> tuple[Listing | None, str | None]:
+        about = {machine.primary for machine in machines if machine.primary is not None}
+        about |= {machine.standby.instance for machine in machines if machine.standby is not None}
         try:
-            listing, self.problem = await self._cloud.list(max_age_s=5.0), None
+            listing, self.problem = await self._cloud.list(max_age_s=5.0, about=about), None
             self._answered_at = self._clock.monotonic()
         except StepError as error:
             listing, self.problem = None, str(error)
         return listing, self.problem
 
-    def _notice_the_gone(self, listing: Listing) -> None:
+    def _notice_the_gone(self, listing: Listing, machines: Sequence[Machine]) -> None:
         """A beating machine whose rental a complete listing lacks, twice: stale beats may still arrive (S4 d)."""
         if not listing.complete or not listing.instances:
             return
-        for machine in self._loop.machines():
+        for machine in machines:
             primary = machine.primary
             if primary is None or machine.state not in (State.HEALTHY, State.RECOVERED):
                 continue

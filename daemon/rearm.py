@@ -132,8 +132,10 @@ class Rearm:
 
     async def _address(self, machine: Machine) -> Endpoint:
         """As the provider shows it now: a container gets a new port at each start."""
-        listing = await self._cloud.list(max_age_s=5.0)
-        row = listing.instances.get(machine.primary) if machine.primary is not None else None
+        if machine.primary is None:
+            raise NotYet("the machine has no instance", _WAIT_FOR_HEALTH)
+        listing = await self._cloud.list(max_age_s=5.0, about=(machine.primary,))
+        row = listing.instances.get(machine.primary)
         found = row.ssh if row is not None and row.ssh is not None else machine.ssh
         if found is None:
             raise NotYet("the primary has no address", _WAIT_FOR_HEALTH)
@@ -142,7 +144,8 @@ class Rearm:
     async def _watch(self, debt: Debt, machine: Machine, label: Label, claimed_at: datetime) -> None:
         claim = claim_of(label, claimed_at)
         instance = await self._cloud.adopt(claim)
-        row = (await self._cloud.list(max_age_s=5.0)).instances.get(instance) if instance is not None else None
+        listing = await self._cloud.list(max_age_s=5.0, about=(instance,)) if instance is not None else None
+        row = listing.instances.get(instance) if listing is not None and instance is not None else None
         if instance is None or self._has_died(row, claimed_at):
             await self._cloud.destroy(claim)
             await self._store.transact(lambda tx: tx.bind_debt(debt, None, None))

@@ -147,7 +147,7 @@ class Registry:
         instance = InstanceId(named)
         try:
             # One listing serves a whole fleet; a single read each would take two seconds a machine.
-            listing = await self._cloud.list(max_age_s=_SHARED_LISTING_S)
+            listing = await self._cloud.list(_SHARED_LISTING_S, about=(instance,))
             shown = listing.instances.get(instance) or await self._cloud.show(instance)
         except StepError as error:
             raise Problem(

@@ -167,6 +167,7 @@ class Runner:
             self.begin(machine)
 
     async def _run(self, machine_id: MachineId) -> None:
+        structlog.contextvars.bind_contextvars(machine=machine_id)  # Also of what adapters say on its behalf.
         look: _Look | None = None
         while True:
             try:

@@ -13,6 +13,7 @@ from typing import Protocol
 import httpx
 
 from adapters.sql.executor import Store
+from adapters.vast import Turns
 from daemon.api.services import Services
 from machines.lease import LeaseTimes
 from machines.ports import Clock, EventLog, Random, Shell
@@ -74,6 +75,8 @@ class Surroundings:
     timetable: Timetable
     api: Callable[[Services], ApiDoor]
     lease_times: LeaseTimes
+    turns: Turns | None = None
+    """What keeps several replicas together under the provider's thresholds; None where there is only one."""
     close: Callable[[], None] = lambda: None
     """The last thing at a stop."""
     to_log: Callable[[datetime], datetime] = lambda time: time

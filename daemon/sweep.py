@@ -45,8 +45,10 @@ _DEADLY_DEBT_DELAY_S = 300.0
 _LONGEST_DELAY_S = 600.0
 """No debt is put off for longer."""
 _BEGUN = "a try has begun, and its end is not known"
-_DEBTS_AT_ONCE = 8
+_DEBTS_AT_ONCE, _DEBTS_A_ROUND = 8, 24
 _ORPHAN_AGE_S = 60.0
+_QUICK_SCAN_S = 10.0
+"""After a listing that took longer, as much time passes before the next: failovers read the same list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,7 @@ class Sweep:
         self._begun_here: set[int] = set()
         """Debts that this process has begun to pay: if the end of such a try was not written, we did not end with it."""
         self._suspects: dict[InstanceId, datetime] = {}
+        self._scan_not_before = float("-inf")
         self.foreign: tuple[Instance, ...] = ()
         """Rentals with another deployment's label: only reported, never touched."""
         self.orphans: tuple[Orphan, ...] = ()
@@ -123,9 +126,10 @@ class Sweep:
 
         owed = {debt.id: debt for debt in await self._store.transact(lambda tx: tx.open_debts())}
         due = [owed[number] for number in self._due_dates.ring((one.id, one.due_at or now) for one in owed.values())]
-        # What still bills comes first; a standby for the next time can wait.
-        due.sort(key=lambda debt: debt.kind is DebtKind.REARM)
-        ended = await asyncio.gather(*(one(debt) for debt in due), return_exceptions=True)
+        # What still bills comes first; a standby for the next time can wait. Who is left out is rung again soon: a long
+        # round would keep waiting what becomes due meanwhile.
+        due.sort(key=_urgency)
+        ended = await asyncio.gather(*(one(debt) for debt in due[:_DEBTS_A_ROUND]), return_exceptions=True)
         for error in ended:
             if isinstance(error, BaseException):
                 raise error  # The store is away, or a bug: every other debt had its turn all the same.
@@ -182,10 +186,7 @@ class Sweep:
         """What was replaced, unless somebody has named it as a machine's instance since."""
 
         def owner(tx: Tx) -> Machine | None:
-            named = tx.machine_by_primary(instance)
-            return named or next(
-                (one for one in tx.machines() if one.standby and one.standby.instance == instance), None
-            )
+            return tx.machine_by_primary(instance) or tx.machine_by_standby(instance)
 
         named = await self._store.transact(owner)
         if named is not None:
@@ -222,12 +223,15 @@ class Sweep:
 
     async def _keep_stopped(self, instance: InstanceId) -> None:
         """A fenced host that was silent may return: it is stopped until it reads so, or until it is gone."""
-        shown = await self._cloud.show(instance)
+        shown = await self._cloud.look(instance)
         if shown is None:
             return
         if shown.status is Status.EXITED and not shown.wants_running and not shown.is_interruptible:
             return
-        await self._cloud.stop(instance)
+        if shown.wants_running or shown.is_interruptible:
+            await self._cloud.stop(instance)
+        # Else our stop stands, and only the host has to be heard of: a call for each would keep those from their turn
+        # that are recovered meanwhile.
         raise NotYet("the old instance does not read as stopped yet", timedelta(seconds=30))
 
     async def _postpone(self, debt: Debt, delay: timedelta, why: str, trouble: str | None) -> None:
@@ -246,11 +250,16 @@ class Sweep:
 
     async def find_orphans(self) -> None:
         """Whatever bears our label and is explained by nothing, twice and past the listing's lag, becomes a debt."""
+        began = self._clock.monotonic()
+        if began < self._scan_not_before:
+            return
         try:
             listing = await self._cloud.list()
         except StepError as error:
             log.info("orphan_scan_skipped", because=str(error))
             return
+        took = self._clock.monotonic() - began
+        self._scan_not_before = began + (2 * took if took > _QUICK_SCAN_S else 0.0)
         rows = tuple(listing.instances.values())
         debts, explained = await self._store.transact(self._explained)
         self._patience.keep(debts)
@@ -320,6 +329,10 @@ def _paid(tx: Tx, debt: Debt, at: datetime) -> None:
     if debt.kind in _DESTROYS and debt.instance is not None:
         for moot in tx.drop_debts_of(debt.instance, (DebtKind.STOP_INSTANCE,), at):
             tx.resolve_alert(debt_alert(moot), at)
+
+
+def _urgency(debt: Debt) -> int:
+    return 0 if debt.kind in _DESTROYS else 2 if debt.kind is DebtKind.REARM else 1
 
 
 _DESTROYS = (DebtKind.DESTROY_INSTANCE, DebtKind.DESTROY_CLAIM)

@@ -150,17 +150,20 @@ class Detector:
 
     # -- registration: the slow path
 
-    def arm(self, machine_id: int, partition: int, instance: int, interval_s: float, *, alert: bool) -> None:
+    def arm(
+        self, machine_id: int, partition: int, instance: int, interval_s: float, *, alert: bool, boot_id: str = ""
+    ) -> None:
         """Judge the machine on this partition from now on; also one that was not heard yet.
 
-        A machine that is armed again for the same instance keeps what was heard of it.
+        A machine that is armed again for the same instance keeps what was heard of it. `boot_id` is the agent's that is
+        known already: its beats are no news, or every change of owners would make news of the whole partition.
         """
         if partition not in self._slots:
             return
         slots, index = self._place(machine_id, partition)
         if slots.instance[index] != instance:
             slots.instance[index] = instance
-            slots.boot[index] = 0
+            slots.boot[index] = hash(boot_id) if boot_id else 0
             slots.sequence[index] = -1
             slots.heard[index] = self._clocks[partition].now
         slots.grace[index] = self._policy.grace_s(interval_s)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
@@ -86,8 +86,9 @@ class GpuCloud(Protocol):
         """What `show` says, asked in the way that the provider allows soonest."""
         ...
 
-    async def list(self, max_age_s: float = 0.0) -> Listing:
-        """All rentals; a listing not older than `max_age_s` may be shared between callers."""
+    async def list(self, max_age_s: float = 0.0, about: Collection[InstanceId] | None = None) -> Listing:
+        """All rentals; a listing not older than `max_age_s` may be shared between callers. Whoever needs to know of a few
+        names them (`about`): of a large account nothing else is read then, and `complete` speaks of them alone."""
         ...
 
     async def start(self, instance: InstanceId) -> None: ...
@@ -195,7 +196,7 @@ class Journal(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """The newest heartbeat of an instance that this process has heard."""
+    """A heartbeat of an instance, as far as it says which life of its agent it comes from."""
 
     boot_id: str
     sequence: int
@@ -220,8 +221,8 @@ class Fleet(Protocol):
         """Can this process not judge the machine's heartbeats now?"""
         ...
 
-    def heard(self, instance: InstanceId) -> Beat | None:
-        """What the instance last said over the heartbeat path."""
+    async def heard(self, instance: InstanceId) -> Beat | None:
+        """What the instance said over the heartbeat path, whichever replica heard it."""
         ...
 
     def agent_command(self, machine: Machine, instance: InstanceId) -> str:

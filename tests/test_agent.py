@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from daemon.agent import Agent, AgentSettings, NotSent
+from daemon.agent import Agent, NotSent
+from daemon.agent_settings import AgentSettings
 from daemon.gpu_health import no_gpu
 from events.schema import FromMachine, Heartbeat, Notice
 

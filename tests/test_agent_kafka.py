@@ -11,7 +11,9 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from daemon.agent import AgentSettings, KafkaSender, NotSent
+from daemon.agent import NotSent
+from daemon.agent_settings import AgentSettings
+from daemon.beat_senders import KafkaSender
 from events import codec, topics
 from events.schema import Heartbeat, Notice
 from tests.servers.kafka import KafkaBroker

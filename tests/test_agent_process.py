@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parent.parent
-START = "import sys; from daemon.agent import main; sys.exit(main(sys.argv[1:]))"
+START = "import sys; from daemon.agent_process import main; sys.exit(main(sys.argv[1:]))"
 MEMORY_LIMIT_KB = 60 * 1024
 
 
@@ -251,6 +251,6 @@ def test_it_stays_small_while_it_beats_by_http(tmp_path: Path) -> None:
 
 def test_it_imports_nothing_heavy() -> None:
     heavy = "fastapi typer rich numpy sqlmodel sqlalchemy pydantic transitions structlog b2sdk google httpx aiokafka"
-    loaded = f"import sys, daemon.agent; print([m for m in '{heavy}'.split() if m in sys.modules])"
+    loaded = f"import sys, daemon.agent_process; print([m for m in '{heavy}'.split() if m in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", loaded], cwd=ROOT, capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"

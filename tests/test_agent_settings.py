@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.agent import AgentSettings, KafkaSecurity, parse
+from daemon.agent_settings import AgentSettings, KafkaSecurity, parse
 
 IDS = ["--machine-id", "123", "--instance-id", "7001"]
 

@@ -153,7 +153,7 @@ class Outside:
     async def show(self, instance: InstanceId) -> Instance | None:
         return self.instances.get(instance)
 
-    async def list(self, max_age_s: float = 0.0) -> Listing:
+    async def list(self, max_age_s: float = 0.0, about: object = None) -> Listing:
         self.asked += 1
         if self.fault is not None:
             raise self.fault

@@ -79,7 +79,7 @@ class Market:
         self.rented.append(claim)
         return InstanceId(8000 + len(self.rented))
 
-    async def list(self, max_age_s: float = 0.0) -> Listing:
+    async def list(self, max_age_s: float = 0.0, about: object = None) -> Listing:
         rows = (loading(InstanceId(8001 + place), claim) for place, claim in enumerate(self.rented))
         return Listing({row.id: row for row in rows} if self.shows else {}, True, BEGIN)
 

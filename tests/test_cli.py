@@ -90,7 +90,7 @@ def test_states_as_mermaid_and_as_json_show_the_same_table() -> None:
 def test_the_agent_starts_without_the_command_line_s_own_libraries() -> None:
     code, modules = modules_after("agent", "--help")
     assert code == 0
-    assert "daemon.agent" in modules
+    assert "daemon.agent_process" in modules
     assert not modules & {"typer", "rich", "httpx", "pydantic", "sqlalchemy", "fastapi", "daemon.cli_app"}
 
 

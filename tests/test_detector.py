@@ -180,3 +180,19 @@ def test_log_time_never_runs_back_and_never_faster_than_its_clamp(steps):
         before = clock.now
         story.tick(seconds=step)
         assert 0.0 <= clock.now - before <= 2.0, number
+
+
+def test_after_a_change_of_owners_beats_of_an_agent_that_is_known_are_no_news():
+    """Each of three thousand would otherwise become a signal at every rebalance."""
+    story = Story()
+    story.tick()
+    story.detector.arm(1, 0, 11, 10.0, alert=False, boot_id="b1")
+    assert story.beat(sequence=7) == []
+    assert [news.is_new_boot for news in story.beat(boot="b2")] == [True]
+
+
+def test_a_suspect_that_speaks_is_news_also_where_its_agent_is_known():
+    story = Story()
+    story.tick()
+    story.detector.arm(1, 0, 11, 10.0, alert=True, boot_id="b1")
+    assert [news.is_resumed for news in story.beat(sequence=7)] == [True]

@@ -12,7 +12,7 @@ from sqlalchemy.exc import StatementError
 
 from adapters.sql import SqlStore, Tx
 from machines.errors import Stale
-from machines.model import InstanceId, MachineId, Setting
+from machines.model import HostId, InstanceId, MachineId, Setting, Standby
 from machines.states import State
 from tests.test_sql_urls import NOW, a_machine, a_running, at
 
@@ -117,6 +117,14 @@ def test_a_machine_is_found_by_its_primary(store: SqlStore) -> None:
         tx.insert_machine(a_machine(1))
         assert tx.machine_by_primary(InstanceId(1001)) == a_machine(1)
         assert tx.machine_by_primary(InstanceId(1002)) is None
+
+
+def test_a_machine_is_found_by_its_standby(store: SqlStore) -> None:
+    with store.transaction() as tx:
+        tx.insert_machine(replace(a_machine(1), standby=None))
+        named = tx.insert_machine(replace(a_machine(2), standby=Standby(InstanceId(77), HostId(5))))
+        assert tx.machine_by_standby(InstanceId(77)) == named
+        assert tx.machine_by_standby(InstanceId(1001)) is None
 
 
 def test_a_machine_in_a_failover_is_not_removed(store: SqlStore) -> None:

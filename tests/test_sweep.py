@@ -52,7 +52,7 @@ class Provider:
         if self.while_starting is not None:
             await self.while_starting()
 
-    async def list(self, max_age_s: float = 0.0) -> Listing:
+    async def list(self, max_age_s: float = 0.0, about: object = None) -> Listing:
         return Listing({row.id: row for row in self.rows}, True, BEGIN)
 
 

@@ -336,7 +336,7 @@ class Shown:
 
     row: Instance
 
-    async def list(self, max_age_s: float = 0.0) -> Listing:
+    async def list(self, max_age_s: float = 0.0, about: object = None) -> Listing:
         return Listing({self.row.id: self.row}, True, T0)
 
 

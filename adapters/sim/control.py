@@ -85,8 +85,10 @@ class Control:
 
     # -- the world ----------------------------------------------------------------------------------------------
 
-    def _show_world(self, form: Form, _path: dict[str, str], _now: datetime) -> Any:
+    def _show_world(self, form: Form, path: dict[str, str], _now: datetime) -> Any:
         form.end()
+        if "brief" in path:
+            return truth.world_in_brief(self._world, self._count_agents())
         return truth.world_truth(self._world, self._count_agents())
 
     def _kill_host(self, form: Form, path: dict[str, str], now: datetime) -> Any:

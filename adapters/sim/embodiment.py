@@ -27,6 +27,7 @@ class Embodiment:
         self._bodies: dict[int, Body] = {}
         self._turn = asyncio.Semaphore(SCRIPTS_AT_ONCE)
         self._copies: set[asyncio.Task[None]] = set()
+        self._door: asyncio.Server | None = None
         _raise_file_limit()
 
     def count_agents(self) -> dict[int, int]:
@@ -42,7 +43,7 @@ class Embodiment:
             case core.SnapshotWanted() | core.SnapshotDropped() | core.RestoreDue():
                 self._apply_to_snapshot(effect)
             case core.Created(instance_id):
-                self._create(instance_id)
+                await self._create(instance_id)
             case _:
                 body = self._bodies.get(effect.instance_id)
                 if body is not None:
@@ -80,14 +81,22 @@ class Embodiment:
             case _:
                 assert_never(effect)
 
-    def _create(self, instance_id: int) -> None:
+    async def _create(self, instance_id: int) -> None:
         instance = self._world.instances.get(instance_id)
         if instance is None:
+            return
+        if not instance.has_body:
+            await self._open_door()
             return
         sandbox = self._grounds.instance(instance)
         body = Body(instance, sandbox, self._ports, self._starter, self._sleep_really)
         body.create()
         self._bodies[instance_id] = body
+
+    async def _open_door(self) -> None:
+        """Whoever asks whether an instance without a body answers is greeted, and no more."""
+        if self._door is None:
+            self._door = await asyncio.start_server(_greet, sock=self._ports.door())
 
     def _apply_to_volume(self, effect: core.VolumeMade | core.VolumeErased) -> None:
         folder = self._grounds.volume(effect.volume_id)
@@ -160,7 +169,15 @@ class Embodiment:
         await asyncio.gather(*self._copies, return_exceptions=True)
         await asyncio.gather(*(body.close() for body in self._bodies.values()))
         self._bodies.clear()
+        if self._door is not None:
+            self._door.close()
+            self._door = None
         self._ports.close()
+
+
+async def _greet(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"SSH-2.0-failoverd_sim\r\n")
+    writer.close()
 
 
 def _raise_file_limit() -> None:

@@ -58,6 +58,8 @@ class Instance:
     port: int | None = None
     started_at: datetime | None = None
     starts: int = 0
+    has_body: bool = True
+    """False: no folder, no process and no agent, and one port for all of them, at which something greets as SSH does."""
     plan: int = 0
     """Rises with every change of plan, so that events of an older plan change nothing."""
 

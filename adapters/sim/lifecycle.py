@@ -51,7 +51,7 @@ class Lifecycle:
         instance.actual, instance.status_msg = "running", f"success, running {instance.image}/ssh"
         instance.is_up, instance.has_booted, instance.is_crashed = True, True, False
         instance.started_at, instance.starts = now, instance.starts + 1
-        instance.port = self._core.ports.renew(instance.id)
+        instance.port = self._core.ports.renew(instance.id) if instance.has_body else self._core.ports.shared()
         self._core.emit(Booted(instance.id))
         if instance.fate is not DeadBoot.SSH_REFUSED and instance.runtype != "args":
             self._later(instance, now, self._settings.ssh_seconds, self.open_ssh)

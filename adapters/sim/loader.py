@@ -17,7 +17,8 @@ def load(world: World, form: Form, now: datetime) -> list[Instance]:
     """Make `count` running instances. `{n}` in label, env and onstart becomes the number, from `first` (1) on.
 
     With `volume_gb` each has a volume of its own at `mount_path`; with `standby` also a second, stopped rental on the
-    same host that shares it, which follows it in the result.
+    same host that shares it, which follows it in the result. Without `bodies` nobody lays out folders or starts anything
+    for them, which is enough for a machine that never dies.
     """
     count, first = form.get("count", int, 1), form.get("first", int, 1)
     label, onstart = form.get("label", str, None), form.get("onstart", str, None)
@@ -25,7 +26,7 @@ def load(world: World, form: Form, now: datetime) -> list[Instance]:
     gpu_name = form.get("gpu_name", str, None)
     one_per_host, disk = form.get("one_per_host", bool, True), form.get("disk", float, 32.0)
     volume_gb, mount_path = form.get("volume_gb", float, None), form.get("mount_path", str, "/workspace")
-    standby = form.get("standby", bool, False)
+    standby, has_body = form.get("standby", bool, False), form.get("bodies", bool, True)
     form.end()
     if standby and volume_gb is None:
         raise ControlError(400, "invalid_field", "'standby' needs 'volume_gb': it has no data of its own", "standby")
@@ -52,7 +53,7 @@ def load(world: World, form: Form, now: datetime) -> list[Instance]:
                 "size": volume_gb,
                 "mount_path": mount_path,
             }
-        instance = world.rentals.load(now, ask, body)
+        instance = world.rentals.load(now, ask, body, has_body=has_body)
         if MACHINE_ENV in instance.env:
             world.snapshots.take(instance, now)
         loaded.append(instance)

@@ -30,8 +30,8 @@ class Ask:
 class Market:
     """Offers follow the free GPUs: rented away they vanish, freed they come back under a new id."""
 
-    def __init__(self, core: Core, rents_on: Callable[[int], bool]) -> None:
-        self._core, self._rents_on = core, rents_on
+    def __init__(self, core: Core, rented_hosts: Callable[[], set[int]]) -> None:
+        self._core, self._rented_hosts = core, rented_hosts
         self._next_ask = 384_000
         self.land = Land(core.rng, core.settings, core.start)
         self.asks: dict[int, Ask] = {}
@@ -81,11 +81,14 @@ class Market:
         conditions = {**OFFER_DEFAULTS, **{key: value for key, value in query.items() if key not in OPTIONS}}
         storage = _number(query.get("allocated_storage"), 8.0)
         as_bid = query.get("type") == "bid"
-        offers = [
-            offer_row(ask, now, storage, as_bid=as_bid) for ask in self.asks.values() if self._is_seen(ask.host, now)
-        ]
+        try:
+            asks = [ask for ask in self.asks.values() if _may_match(ask, conditions) and self._is_seen(ask.host, now)]
+        except BadQuery as error:
+            return failure(400, "invalid_args", f"Invalid query: {error}")
+        offers = [offer_row(ask, now, storage, as_bid=as_bid) for ask in asks]
+        rented = self._rented_hosts()
         for offer in offers:
-            offer["rented"] = self._rents_on(offer["machine_id"])
+            offer["rented"] = offer["machine_id"] in rented
         try:
             found = [offer for offer in offers if matches(offer, conditions)]
             found = ordered(found, query.get("order", [["score", "desc"]]))
@@ -118,6 +121,12 @@ class Market:
     def _is_seen(self, host: Host, now: datetime) -> bool:
         """A dead host's offers stand until the provider notices its silence."""
         return host.seconds_silent(now) < self._core.settings.unknown_seconds and host.end_date > now
+
+
+def _may_match(ask: Ask, conditions: Mapping[str, Any]) -> bool:
+    """By what is known without a row, which costs much where there are thousands of offers."""
+    known = {"gpu_name": ask.host.kind.name, "num_gpus": ask.num_gpus, "machine_id": ask.host.machine_id}
+    return all(holds(value, conditions[name]) for name, value in known.items() if name in conditions)
 
 
 def matches(row: Mapping[str, Any], conditions: Mapping[str, Any]) -> bool:

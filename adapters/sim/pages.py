@@ -67,6 +67,15 @@ def page_of(rows: list[dict[str, Any]], query: Mapping[str, str]) -> Answer:
     )
 
 
+def named_in(query: Mapping[str, str]) -> frozenset[int] | None:
+    """The ids that the filter names, where it names them; None where any rental may be meant."""
+    try:
+        wanted = json.loads(query.get("select_filters") or "{}")["id"]["in"]
+        return frozenset(int(number) for number in wanted)
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
 def _limit(value: str | None) -> int:
     try:
         number = PAGE if value is None else int(value)

@@ -1,6 +1,6 @@
 """The operations on instances as the API offers them: what is asked, refused and answered (facts/vast-api.md 3 to 5)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -31,8 +31,8 @@ class Rentals:
         self.instances: dict[int, Instance] = {}
         self.lifecycle = Lifecycle(core, market, ledger, self.instances)
 
-    def rents_on(self, machine_id: int) -> bool:
-        return any(instance.host.machine_id == machine_id for instance in self.instances.values())
+    def rented_hosts(self) -> set[int]:
+        return {instance.host.machine_id for instance in self.instances.values()}
 
     # -- create -------------------------------------------------------------------------------------------------
 
@@ -131,13 +131,14 @@ class Rentals:
     def _make_volume(self, host: Host, wanted: NewVolume, now: datetime) -> Mount:
         return Mount(self._volumes.make(host, wanted.size_gb, wanted.name, now).id, wanted.path)
 
-    def load(self, now: datetime, ask: Ask, body: Mapping[str, Any]) -> Instance:
+    def load(self, now: datetime, ask: Ask, body: Mapping[str, Any], *, has_body: bool = True) -> Instance:
         """Our quick loader: an instance that runs at once, without boot time, weather or limits."""
         request = read_request(body)
         if isinstance(request, Answer):
             raise ValueError(request.body["msg"])
         ask.host.take(self._next_id + 1, ask.num_gpus, None)
         instance = self._make(ask, replace(request, price=None), now, "running")
+        instance.has_body = has_body
         instance.fate, instance.visible_at = None, now
         self._market.sell(ask)
         self.lifecycle.run(instance, now)
@@ -173,10 +174,11 @@ class Rentals:
             return Answer({"instances": None})
         return Answer({"instances": self._row(instance, now, self._ledger.balance(now))})
 
-    def rows(self, now: datetime) -> list[dict[str, Any]]:
-        """Every visible instance as the list shows it, with its volumes."""
+    def rows(self, now: datetime, named: Collection[int] | None = None) -> list[dict[str, Any]]:
+        """Every visible instance, or those that are named, as the list shows it, with its volumes."""
         credit = self._ledger.balance(now)
-        visible = (instance for instance in self.instances.values() if instance.visible_at <= now)
+        asked = self.instances.values() if named is None else map(self.instances.get, sorted(named))
+        visible = (instance for instance in asked if instance is not None and instance.visible_at <= now)
         return [self._row(instance, now, credit, with_volumes=True) for instance in visible]
 
     def _row(self, instance: Instance, now: datetime, credit: float, *, with_volumes: bool = False) -> dict[str, Any]:

@@ -121,7 +121,7 @@ class SnapshotKeeper:
         self._next_id += 1
         self.snapshots[snapshot.id] = snapshot
         self.core.emit(SnapshotWanted(snapshot.id))
-        if not self.has_body:
+        if not (self.has_body and instance.has_body):
             self.taken(snapshot.id, {})
         return snapshot
 

@@ -25,6 +25,19 @@ class LoopbackPorts:
 
     def __init__(self) -> None:
         self._held: dict[int, socket.socket] = {}
+        self._shared: socket.socket | None = None
+
+    def shared(self) -> int:
+        """Reserved at the first question, and listening from then on (`door`)."""
+        port: int = self.door().getsockname()[1]
+        return port
+
+    def door(self) -> socket.socket:
+        """The listening socket of the shared port."""
+        if self._shared is None:
+            self._shared = _bound(0)
+            self._shared.listen(BACKLOG)
+        return self._shared
 
     def renew(self, instance_id: int) -> int:
         """A port that differs from the one before, which is given back."""
@@ -48,3 +61,6 @@ class LoopbackPorts:
     def close(self) -> None:
         for instance_id in list(self._held):
             self.release(instance_id)
+        if self._shared is not None:
+            self._shared.close()
+            self._shared = None

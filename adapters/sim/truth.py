@@ -10,6 +10,18 @@ from adapters.sim.volumes import Volume
 from adapters.sim.world import World
 
 
+def world_in_brief(world: World, agents: dict[int, int]) -> dict[str, Any]:
+    """The instances alone, and of those without a body only the ones that do not serve: what may be looked at often,
+    also where there are thousands."""
+    now = world.now
+    told = [one for one in sorted_by_id(world.instances) if one.has_body or not one.serves or one.intended != "running"]
+    return {
+        "now": now.isoformat(),
+        "count": len(world.instances),
+        "instances": [instance_truth(world, one, now, agents.get(one.id, 0)) for one in told],
+    }
+
+
 def world_truth(world: World, agents: dict[int, int]) -> dict[str, Any]:
     """Everything that exists now; `agents` counts the agents that really run, by instance."""
     now, ledger = world.now, world.ledger

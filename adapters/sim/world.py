@@ -43,7 +43,7 @@ class World:
         self.now = start
         self.ledger = Ledger(settings.credit)
         self.account = Account(self.ledger)
-        self.market = Market(self.core, lambda machine_id: self.rentals.rents_on(machine_id))
+        self.market = Market(self.core, lambda: self.rentals.rented_hosts())
         self.volumes = VolumeShelf(self.core, self.market, self.ledger)
         self.rentals = Rentals(self.core, self.market, self.volumes, self.ledger, self.account)
         self.snapshots = SnapshotKeeper(self.core, self.rentals.instances, has_body)

@@ -20,6 +20,7 @@ _LOADED: Select[Any] = select(MACHINES, FAILOVERS.c.running).outerjoin(FAILOVERS
 _ALL = _LOADED.order_by(_c.id)
 _ONE = _LOADED.where(_c.id == bindparam("wanted"))
 _BY_PRIMARY = _ALL.where(_c.primary_instance == bindparam("wanted")).limit(1)
+_BY_STANDBY = _ALL.where(_c.standby["instance"].as_integer() == bindparam("wanted")).limit(1)
 _PAGE = _ALL.where(_c.id > bindparam("after")).limit(bindparam("most"))
 _PAGE_IN_STATE = _PAGE.where(_c.state == bindparam("wanted"))
 _INSERT = insert(MACHINES)
@@ -47,6 +48,10 @@ class MachineStatements(Statements):
 
     def machine_by_primary(self, instance: InstanceId) -> Machine | None:
         row = self._connection.execute(_BY_PRIMARY, {"wanted": instance}).one_or_none()
+        return None if row is None else machine_from(row)
+
+    def machine_by_standby(self, instance: InstanceId) -> Machine | None:
+        row = self._connection.execute(_BY_STANDBY, {"wanted": instance}).one_or_none()
         return None if row is None else machine_from(row)
 
     def insert_machine(self, machine: Machine) -> Machine:

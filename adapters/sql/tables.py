@@ -273,6 +273,27 @@ class Leases(Row, table=True):
     renewals: int = Field(sa_column=Column(BigInteger, nullable=False))
 
 
+class FirstBeats(Row, table=True):
+    """The first beat of the newest boot of an instance that is no machine's yet. It goes when the machine's failover ends."""
+
+    __tablename__ = "first_beats"
+    __table_args__ = (Index("ix_first_beats_machine_id", "machine_id"),)
+
+    instance_id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    machine_id: int = Field(sa_column=Column(BigInteger, nullable=False))
+    boot_id: str = Field(sa_column=Column(Text, nullable=False))
+    sequence: int = Field(sa_column=Column(BigInteger, nullable=False))
+
+
+class Turns(Row, table=True):
+    """When each of the provider's routes may be called again, by the database's own clock in seconds since the epoch."""
+
+    __tablename__ = "turns"
+
+    route: str = Field(sa_column=Column(Text, primary_key=True))
+    free_at: float = Field(sa_column=Column(Double, nullable=False))
+
+
 def _table(name: str) -> Table:
     return METADATA.tables[name]
 
@@ -288,3 +309,5 @@ COMMANDS = _table("commands")
 PAUSES = _table("pauses")
 ALERTS = _table("alerts")
 LEASES = _table("leases")
+FIRST_BEATS = _table("first_beats")
+TURNS = _table("turns")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from adapters.sql.beats_tx import BeatStatements
 from adapters.sql.commands_tx import CommandStatements
 from adapters.sql.crowd_tx import CrowdStatements
 from adapters.sql.fleet_tx import FleetStatements
@@ -9,6 +10,7 @@ from adapters.sql.journal_tx import JournalStatements
 from adapters.sql.leases_tx import LeaseStatements
 from adapters.sql.machines_tx import MachineStatements
 from adapters.sql.outbox_tx import OutboxStatements
+from adapters.sql.turns_tx import TurnStatements
 
 
 class Tx(
@@ -19,5 +21,7 @@ class Tx(
     CommandStatements,
     FleetStatements,
     LeaseStatements,
+    BeatStatements,
+    TurnStatements,
 ):
     """Made by `SqlStore.transaction`; commits or vanishes as a whole, and is of no use after that."""

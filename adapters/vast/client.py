@@ -11,16 +11,21 @@ from copy import copy
 from datetime import timedelta
 
 import httpx
+import structlog
 
-from adapters.vast.pacer import Pacer
+from adapters.vast.pacer import Pacer, Turns
 from adapters.vast.replies import KeyDead, Kind, Reply, read_reply, wait_s
-from adapters.vast.settings import VAST_URL, Route, VastSettings
+from adapters.vast.settings import LIST, VAST_URL, Route, VastSettings
 from machines.errors import NotYet, Unknown
 from machines.ports import Clock, Random
 
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _LOST = (httpx.RequestError, OSError, TimeoutError)
 _LONGEST_JITTER_S = 10.0
+_WORTH_TELLING_S = 1.0
+"""Of waiting for a turn under the provider's rate limits, in scaled seconds."""
+
+log = structlog.get_logger(__name__)
 
 
 def vast_client(
@@ -37,12 +42,20 @@ def vast_client(
 class VastApi:
     """Sends calls and sorts out what came back."""
 
-    def __init__(self, client: httpx.AsyncClient, clock: Clock, random: Random, settings: VastSettings) -> None:
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        clock: Clock,
+        random: Random,
+        settings: VastSettings,
+        turns: Turns | None = None,
+    ) -> None:
+        """`turns`: where several daemons use one key, what keeps them together under the provider's thresholds."""
         self._client = client
         self._clock = clock
         self._random = random
         self._settings = settings
-        self._pacer = Pacer(clock, settings)
+        self._pacer = Pacer(clock, settings, turns)
         self._may_send: Callable[[], None] = lambda: None
 
     def on_behalf_of(self, may_send: Callable[[], None]) -> VastApi:
@@ -57,20 +70,29 @@ class VastApi:
         route: Route,
         number: int = 0,
         body: Mapping[str, object] | None = None,
-        query: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | Callable[[], Mapping[str, str]] | None = None,
         sending: Callable[[], None] = lambda: None,
     ) -> Reply:
-        """One operation, with as many calls as it needs and may have; `sending` is told before each of them leaves.
+        """One operation, with as many calls as it needs and may have; `sending` is told before each of them leaves, and
+        a query that is a function is asked after that.
 
         Raise NotYet where nothing happened (throttled, or a create that never left), KeyDead, and Unknown where the
         answer was lost.
         """
         failed = throttled = 0
+        waited_s = 0.0
         while True:
-            await self._pacer.turn(route)
+            asked = self._clock.monotonic()
+            try:
+                await self._pacer.turn(route)
+            finally:
+                waited_s += self._clock.monotonic() - asked
+                if waited_s >= _WORTH_TELLING_S and route is not LIST:  # A listing is everybody's.
+                    log.info("waited_for_the_provider", call=f"{route.method} {route.path}", seconds=round(waited_s, 1))
+                    waited_s = 0.0
             self._may_send()
             sending()
-            outcome = await self._attempt(route, number, body, query)
+            outcome = await self._attempt(route, number, body, query() if callable(query) else query)
             if isinstance(outcome, Reply) and outcome.kind is Kind.THROTTLED:
                 throttled += 1
                 self._pause_after_throttle(route, outcome, throttled)

@@ -7,7 +7,7 @@ only while the account still answers our key and pays for nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from copy import copy
 from datetime import datetime, timedelta
 
@@ -18,6 +18,7 @@ from adapters.vast.client import VastApi
 from adapters.vast.creates import Creates
 from adapters.vast.listing import SharedListing
 from adapters.vast.offers import search_offers
+from adapters.vast.pacer import Turns
 from adapters.vast.rental import contract_in, create_body, refusal, why_not_created
 from adapters.vast.replies import Kind, Reply
 from adapters.vast.rows import BadRow, instance_from
@@ -31,14 +32,20 @@ class VastCloud:
     """The adapter of the port GpuCloud. `label_prefix` begins every label of this deployment; others are not touched."""
 
     def __init__(
-        self, client: httpx.AsyncClient, clock: Clock, label_prefix: str, settings: VastSettings, random: Random
+        self,
+        client: httpx.AsyncClient,
+        clock: Clock,
+        label_prefix: str,
+        settings: VastSettings,
+        random: Random,
+        turns: Turns | None = None,
     ) -> None:
         if not label_prefix:
             raise ValueError("without a label prefix every rental of the account would count as ours")
         self._clock = clock
         self._label_prefix = label_prefix
         self._settings = settings
-        self._api = VastApi(client, clock, random, settings)
+        self._api = VastApi(client, clock, random, settings, turns)
         self._listing = SharedListing(self._api, clock, settings)
         self._creates = Creates(clock)
 
@@ -74,7 +81,7 @@ class VastCloud:
     async def adopt(self, claim: Claim) -> InstanceId | None:
         """The rental under the claim's label (the oldest, should there be several); see `destroy` for what None needs."""
         self._check_own(claim.label)
-        listing = await self.list()
+        listing = await self._listing.read_label(claim.label)
         found = listing.with_label(claim.label)
         if found:
             return min(instance.id for instance in found)
@@ -101,11 +108,14 @@ class VastCloud:
         """By the single read or by the shared listing, whichever may be asked sooner."""
         if self._api.wait_s(SHOW) < self._api.wait_s(LIST):
             return await self.show(instance)
-        return (await self.list()).instances.get(instance) or await self.show(instance)
+        return (await self.list(about=(instance,))).instances.get(instance) or await self.show(instance)
 
-    async def list(self, max_age_s: float = 0.0) -> Listing:
-        """All rentals of the account; `complete` by the provider's own counts."""
-        return await self._listing.read(max_age_s)
+    async def list(self, max_age_s: float = 0.0, about: Collection[InstanceId] | None = None) -> Listing:
+        """All rentals of the account; `complete` by the provider's own counts. With `about` it may hold only these, and
+        some others that show that the list is alive."""
+        if about is None:
+            return await self._listing.read(max_age_s)
+        return await self._listing.read_about(about, max_age_s)
 
     async def start(self, instance: InstanceId) -> None:
         """Raise Refused("standby_gpu_taken") where the GPU is not free: the start that the provider then keeps queued,
@@ -168,7 +178,7 @@ class VastCloud:
 
     async def _destroy_claim(self, claim: Claim) -> None:
         self._check_own(claim.label)
-        listing = await self.list()
+        listing = await self._listing.read_label(claim.label)
         named = self._creates.contract(claim.label)
         found = {instance.id for instance in listing.with_label(claim.label)} | (
             {named} if named is not None else set()
@@ -177,7 +187,7 @@ class VastCloud:
             failures = [failure for instance in sorted(found) if (failure := await self._failure_to_delete(instance))]
             if failures:
                 raise failures[0]
-            listing = await self.list()
+            listing = await self._listing.read_label(claim.label)
         if still := listing.with_label(claim.label):
             raise NotYet(f"rental {still[0].id} is still listed", self._look_again())
         await self._settle_absence(f"no rental under {claim.label}", listing, self._created_at(claim))
@@ -201,7 +211,7 @@ class VastCloud:
 
     async def _settle_gone(self, instance: InstanceId, was_accepted: bool) -> None:
         """Return where a listing proves that the instance is gone. Raise NotYet before that."""
-        listing = await self.list()
+        listing = await self.list(about=(instance,))
         if instance in listing.instances:
             raise NotYet(f"rental {instance} is still listed", self._look_again())
         created = None if was_accepted else self._creates.born(instance)

@@ -7,15 +7,24 @@ unparsable list is never "all gone" (facts/vast-api.md, 4.2).
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from collections.abc import Collection
+
+import structlog
 
 from adapters.vast.client import VastApi
-from adapters.vast.replies import KeyDead, Kind, Reply
-from adapters.vast.rows import BadRow, instance_from
+from adapters.vast.focus import Column, Focus, Key, NotFiltered
+from adapters.vast.pages import Scan
+from adapters.vast.replies import KeyDead
 from adapters.vast.settings import LIST, VastSettings
 from machines.errors import StepError, Unknown
-from machines.model import Instance, InstanceId, Listing
+from machines.model import InstanceId, Label, Listing
 from machines.ports import Clock
+
+log = structlog.get_logger(__name__)
+
+
+class _TooMany(Exception):
+    """The first page shows that the list has more pages than whoever asks about a few rentals would wait for."""
 
 
 class SharedListing:
@@ -32,28 +41,61 @@ class SharedListing:
         self._began = self._began_of_brought = float("-inf")
         self._at = clock.now()
         self._brought: Listing | StepError = Unknown("nothing was read yet")
+        self._focus = Focus(api, clock, settings)
+        self._is_large = False
+        """As the newest first page said."""
+        self._is_filtered = True
 
     async def read(self, max_age_s: float) -> Listing:
         """A listing whose reading began after this call, or at most so long ago. Raise Unknown, KeyDead or NotYet.
 
         A failure is shared too, or a dead API would be asked once per caller that waits; but never with later callers.
         """
+        return await self._read_whole(max_age_s, may_stop=False)
+
+    async def read_about(self, instances: Collection[InstanceId], max_age_s: float) -> Listing:
+        """The same about these; of an account with many rentals it may hold no others, and is complete about these."""
+        return await self._read_some("id", [int(instance) for instance in instances], max_age_s)
+
+    async def read_label(self, label: Label) -> Listing:
+        """The same about whatever bears the label."""
+        return await self._read_some("label", [str(label)], 0.0)
+
+    async def _read_some(self, column: Column, keys: Collection[Key], max_age_s: float) -> Listing:
+        if not self._is_filtered:
+            return await self._read_whole(max_age_s, may_stop=False)
+        try:
+            if not self._is_large:
+                return await self._read_whole(max_age_s, may_stop=True)
+        except _TooMany:
+            pass
+        try:
+            return await self._focus.read(column, keys, max_age_s)
+        except NotFiltered as why:
+            log.warning("list_not_filtered", because=str(why), effect="the whole list is read, page by page")
+            self._is_filtered = False
+        return await self._read_whole(max_age_s, may_stop=False)
+
+    async def _read_whole(self, max_age_s: float, *, may_stop: bool) -> Listing:
+        """Raise _TooMany where `may_stop` and there are more than a few pages."""
         asked = self._begun
         oldest = self._clock.monotonic() - max_age_s
         if isinstance(self._brought, Listing) and max_age_s > 0 and self._began_of_brought >= oldest:
             return self._brought  # Also while somebody else waits for a newer one.
         async with self._reading:
+            if may_stop and self._is_large:
+                raise _TooMany  # Somebody found out meanwhile.
             is_young = isinstance(self._brought, Listing) and max_age_s > 0 and self._began_of_brought >= oldest
             if self._ended <= asked and not is_young:
-                await self._read()
+                await self._read(may_stop)
             if isinstance(self._brought, StepError):
                 raise self._brought.with_traceback(None)
             return self._brought
 
-    async def _read(self) -> None:
+    async def _read(self, may_stop: bool) -> None:
         before = self._begun
         try:
-            self._brought = await self._fetch()
+            self._brought = await self._fetch(may_stop)
         except StepError as error:
             self._brought = error
         if self._begun == before:
@@ -65,8 +107,8 @@ class SharedListing:
         self._begun += 1
         self._began, self._at = self._clock.monotonic(), self._clock.now()
 
-    async def _fetch(self) -> Listing:
-        scan = _Scan()
+    async def _fetch(self, may_stop: bool) -> Listing:
+        scan = Scan()
         while scan.is_open and scan.pages < self._settings.max_pages:
             query = _query(self._settings.page_size, scan.token)
             try:
@@ -83,64 +125,14 @@ class SharedListing:
                 if scan.pages == 0:
                     raise
                 break
+            if scan.pages == 1 and scan.totals:
+                self._is_large = scan.totals[0] > self._settings.few_pages * self._settings.page_size
+            self._focus.note(scan.rows.values())
+            if may_stop and self._is_large:
+                raise _TooMany
         return Listing(scan.rows, scan.is_complete, self._at)
 
 
 def _query(limit: int, token: str | None) -> dict[str, str]:
     query = {"select_filters": "{}", "order_by": '[{"col": "id", "dir": "asc"}]', "limit": str(limit)}
     return query if token is None else query | {"after_token": token}
-
-
-@dataclass(slots=True)
-class _Scan:
-    """The pages so far, and whether they add up."""
-
-    rows: dict[InstanceId, Instance] = field(default_factory=dict)
-    totals: list[int] = field(default_factory=list)
-    tokens: set[str] = field(default_factory=set)
-    token: str | None = None
-    pages: int = 0
-    is_open: bool = True
-    is_sound: bool = True
-
-    def add(self, reply: Reply) -> None:
-        """Raise Unknown where the reply is no page at all."""
-        page = reply.fields
-        rows = page.get("instances")
-        if reply.kind is not Kind.OK or not isinstance(rows, list):
-            raise Unknown(f"the list of instances was not answered: {reply}")
-        self.pages += 1
-        self.is_sound &= page.get("success") is True and page.get("instances_found") == len(rows)
-        total = page.get("total_instances")
-        if isinstance(total, int) and not isinstance(total, bool):
-            self.totals.append(total)
-        for row in rows:
-            self._add_row(row)
-        self._turn(page.get("next_token"))
-
-    @property
-    def is_complete(self) -> bool:
-        """The rows are as many as the provider counts. While we turned the pages a rental may have come (it is on the
-        last page, for ids rise) or gone, so the number may also lie between the last count and the highest one."""
-        if self.is_open or not self.is_sound or len(self.totals) != self.pages:
-            return False
-        return self.totals[-1] <= len(self.rows) <= max(self.totals)
-
-    def _add_row(self, row: object) -> None:
-        try:
-            instance = instance_from(row)
-        except BadRow:
-            self.is_sound = False
-            return
-        self.is_sound &= instance.id not in self.rows
-        self.rows[instance.id] = instance
-
-    def _turn(self, token: object) -> None:
-        """To the next page; a token that comes twice would lead us in a circle."""
-        if token is None or token == "":
-            self.is_open = False
-        elif isinstance(token, str) and token not in self.tokens:
-            self.tokens.add(token)
-            self.token = token
-        else:
-            self.is_open = self.is_sound = False

@@ -10,6 +10,7 @@ import asyncio
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Protocol
 
 from adapters.vast.settings import Route, VastSettings
 from machines.errors import NotYet
@@ -22,14 +23,26 @@ _ROUNDING_S = 1e-6
 class _Lane:
     free_at: float = float("-inf")
     waiting: int = 0
+    crowd_s: float = 0.0
+    """How long the last turn was waited for behind other replicas."""
     queue: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class Turns(Protocol):
+    """The turns of everybody who calls the provider with the same key."""
+
+    async def book(self, route: str, spacing_s: float) -> float:
+        """Take the next turn of the route, so long after the one before; in how many (scaled) seconds it comes. 0 where
+        nobody can be asked."""
+        ...
 
 
 class Pacer:
     """Waits are in the clock's scaled seconds."""
 
-    def __init__(self, clock: Clock, settings: VastSettings) -> None:
+    def __init__(self, clock: Clock, settings: VastSettings, turns: Turns | None = None) -> None:
         self._clock = clock
+        self._turns = turns
         self._settings = settings
         self._lanes: defaultdict[Route, _Lane] = defaultdict(_Lane)
 
@@ -46,7 +59,7 @@ class Pacer:
         """How long one more caller would wait, those before him counted."""
         lane = self._lanes[route]
         spacing = route.interval_s + self._settings.slack_s
-        return max(0.0, lane.free_at - self._clock.monotonic()) + lane.waiting * spacing
+        return max(0.0, lane.free_at - self._clock.monotonic()) + lane.waiting * spacing + lane.crowd_s
 
     async def _turn(self, lane: _Lane, route: Route) -> None:
         async with lane.queue:
@@ -54,6 +67,11 @@ class Pacer:
                 if wait > self._settings.max_wait_s:
                     raise NotYet(f"rate limited on {route.method} {route.path}", timedelta(seconds=wait))
                 await self._clock.sleep(wait)
+            if self._turns is not None:
+                # Booked only by the first of our own queue: one who dies takes no more than one turn with him.
+                spacing = route.interval_s + self._settings.shared_slack_s
+                lane.crowd_s = await self._turns.book(f"{route.method} {route.path}", spacing)
+                await self._clock.sleep(lane.crowd_s)
             lane.free_at = self._clock.monotonic() + route.interval_s + self._settings.slack_s
 
     def hold(self, route: Route, seconds: float) -> None:

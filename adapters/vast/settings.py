@@ -61,9 +61,15 @@ class VastSettings:
     """A longer rate limit is not waited for but told, as NotYet."""
     slack_s: float = 0.05
     """Added to each interval: the provider measures arrivals, and the network squeezes them together."""
+    shared_slack_s: float = 0.15
+    """The same between calls of different processes, none of which is punctual."""
     page_size: int = 25
     """The most that the provider shows on a page; always sent (facts/vast-api.md, 4.2)."""
     max_pages: int = 400
+    few_pages: int = 4
+    """Of an account with more pages than this, only the rentals are read that somebody asks about."""
+    keep_s: float = 30.0
+    """How long such a row is kept for those who take an older one."""
     search_limit: int = 64
     """The provider's own cap on one search, whatever is asked (facts/vast-api.md, trap 1)."""
     search_pages: int = 3

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from adapters.sim.memory_bodies import MemoryAgent, MemoryBody
 from adapters.virtual_clock import SeededRandom, VirtualClock, spawn
-from daemon.agent import Agent, AgentSettings, NotSent, parse
+from daemon.agent import Agent, NotSent
+from daemon.agent_settings import AgentSettings, parse
 from daemon.simulation.broker import SimLog
 from events import codec, topics
 from events.schema import FromMachine

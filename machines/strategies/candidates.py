@@ -153,7 +153,8 @@ class _Race:
         if not rented:
             return None
         try:
-            listing = await self._ctx.cloud.list(max_age_s=3.0)
+            about = [candidate.instance for candidate in rented if candidate.instance is not None]
+            listing = await self._ctx.cloud.list(max_age_s=3.0, about=about)
         except (NotYet, Unknown):
             return None
         for candidate in rented:

@@ -43,7 +43,7 @@ async def fence_by_destroying(ctx: StepContext) -> FenceProof:
     if proof is not None and proof.grade is FenceGrade.DESTROYED:
         return proof
     primary = primary_of(ctx.machine)
-    shown = (await ctx.cloud.list(max_age_s=3.0)).instances.get(primary) or await ctx.cloud.show(primary)
+    shown = (await ctx.cloud.list(3.0, about=(primary,))).instances.get(primary) or await ctx.cloud.show(primary)
     if shown is not None and shown.status is Status.OFFLINE:
         raise Refused("host_offline", f"the provider says that host {shown.host} is offline")
     await ctx.cloud.destroy(primary)
@@ -60,7 +60,7 @@ async def _stop_and_prove(ctx: StepContext) -> FenceProof:
     if not asked_before:
         await ctx.cloud.stop(primary)
     if asked_before:
-        shown = (await ctx.cloud.list()).instances.get(primary) or await ctx.cloud.show(primary)
+        shown = (await ctx.cloud.list(about=(primary,))).instances.get(primary) or await ctx.cloud.show(primary)
     else:
         shown = await ctx.cloud.look(primary)
     if shown is None:
@@ -78,7 +78,7 @@ async def _stop_and_prove(ctx: StepContext) -> FenceProof:
 
 async def _fence_gone(ctx: StepContext, primary: InstanceId) -> FenceProof:
     """An empty single read counts only beside a complete listing that does show other rentals, or none at all at two looks."""
-    listing = await ctx.cloud.list()
+    listing = await ctx.cloud.list(about=(primary,))
     if not listing.complete or primary in listing.instances:
         raise NotYet("the provider's answers about the old instance disagree", _LOOK_AGAIN)
     if not listing.instances and not any(entry.why == _NOTHING_LISTED for entry in ctx.entries):

@@ -39,7 +39,7 @@ def primary_of(machine: Machine) -> InstanceId:
 
 async def note_boot(ctx: StepContext) -> Noted:
     """Which boot spoke last, written down before anything is rebooted: afterwards nobody could tell."""
-    heard = ctx.fleet.heard(primary_of(ctx.machine))
+    heard = await ctx.fleet.heard(primary_of(ctx.machine))
     return Noted(heard.boot_id if heard else ctx.machine.boot_id)
 
 
@@ -54,10 +54,10 @@ async def reboot(ctx: StepContext) -> Rebooted:
 
 async def _has_come_back(ctx: StepContext, primary: InstanceId, before: str, tried_at: datetime) -> bool:
     """Raise NotYet while it may still come."""
-    heard = ctx.fleet.heard(primary)
+    heard = await ctx.fleet.heard(primary)
     if heard is not None and heard.boot_id != before:
         return True
-    shown = (await ctx.cloud.list()).instances.get(primary)
+    shown = (await ctx.cloud.list(about=(primary,))).instances.get(primary)
     if shown is None:
         raise NotYet("the listing does not show the primary", _READ_BACK_AGAIN)
     if shown.status is not Status.EXITED:
@@ -70,10 +70,13 @@ async def _has_come_back(ctx: StepContext, primary: InstanceId, before: str, tri
 async def await_heartbeat(ctx: StepContext) -> SpokeAgain:
     """A new boot of the agent is the proof: an old beat that arrives late must not pass for it."""
     rebooted = ctx.output(REBOOT)
-    heard = ctx.fleet.heard(rebooted.instance)
+    heard = await ctx.fleet.heard(rebooted.instance)
     if heard is not None and heard.boot_id != rebooted.boot_id_before:
         return SpokeAgain(heard.boot_id)
-    shown = (await ctx.cloud.list()).instances.get(rebooted.instance)
+    saved = ctx.machine.boot_id  # Its partition may be another replica's, which saves what it hears of a machine.
+    if saved not in ("", rebooted.boot_id_before):
+        return SpokeAgain(saved)
+    shown = (await ctx.cloud.list(about=(rebooted.instance,))).instances.get(rebooted.instance)
     waits = [entry for entry in ctx.entries if entry.step == "await_heartbeat" and entry.until is not None]
     if shown is not None and shown.status is Status.EXITED:
         came_up = any((entry.why or "").endswith(_CAME_UP) for entry in waits)

@@ -61,7 +61,7 @@ def start_agent(found: Step[P]) -> Step[AgentStarted]:
 
     async def run(ctx: StepContext) -> AgentStarted:
         place = ctx.output(found)
-        heard = ctx.fleet.heard(place.instance)
+        heard = await ctx.fleet.heard(place.instance)
         agent = ctx.fleet.agent_command(ctx.machine, place.instance)
         command = StartServing(ctx.machine.workload.onstart, agent).line()
         result = await ctx.shell.run(place.ssh, command, place.host_key, timeout_s=60.0)
@@ -77,7 +77,7 @@ def await_heartbeat(found: Step[P], started: Step[AgentStarted]) -> Step[FirstBe
 
     async def run(ctx: StepContext) -> FirstBeat:
         place, before = ctx.output(found), ctx.output(started).boot_id_before
-        heard = ctx.fleet.heard(place.instance)
+        heard = await ctx.fleet.heard(place.instance)
         if heard is not None and heard.boot_id != before:
             return FirstBeat(heard.boot_id, "heartbeat")
         if ctx.fleet.is_blind(ctx.machine.id):
@@ -93,7 +93,7 @@ async def _watch_locally(ctx: StepContext, place: Place, before: str) -> FirstBe
     until = ctx.clock.monotonic() + 2 * ctx.machine.interval_s
     while ctx.clock.monotonic() < until:
         await ctx.clock.sleep(_HEARD_AGAIN.total_seconds())
-        heard = ctx.fleet.heard(place.instance)
+        heard = await ctx.fleet.heard(place.instance)
         if heard is not None and heard.boot_id != before:
             return FirstBeat(heard.boot_id, "heartbeat")
     later = await _local_status(ctx, place)

@@ -62,8 +62,9 @@ class Workspace:
 async def check_standby(ctx: StepContext) -> Checked:
     """Both rentals stand on a host that lives, and the volume is there. Nothing is touched before that is known."""
     standby, volume = _standby_of(ctx), _volume_of(ctx)
-    listing = await ctx.cloud.list(max_age_s=3.0)
-    _check_host(listing.instances.get(primary_of(ctx.machine)))
+    primary = primary_of(ctx.machine)
+    listing = await ctx.cloud.list(max_age_s=3.0, about=(primary, standby.instance))
+    _check_host(listing.instances.get(primary))
     row = listing.instances.get(standby.instance) or await ctx.cloud.show(standby.instance)
     if row is None:
         raise Refused("warm_pool_not_ready", f"standby {standby.instance} does not exist any more")
@@ -81,8 +82,8 @@ async def check_place(ctx: StepContext) -> Checked:
     volume = _volume_of(ctx)
     if ctx.failover.reason is Reason.DRILL:
         raise Refused("warm_pool_not_ready", "this form destroys the old instance, which a drill never does")
-    listing = await ctx.cloud.list(max_age_s=3.0)
-    primary = listing.instances.get(primary_of(ctx.machine))
+    own = primary_of(ctx.machine)
+    primary = (await ctx.cloud.list(max_age_s=3.0, about=(own,))).instances.get(own)
     _check_host(primary)
     await _check_volume(ctx, volume)
     if ctx.machine.host is None or not await ctx.cloud.search(candidates.query_for_host(ctx), ctx.machine.host):
@@ -144,7 +145,7 @@ async def await_running(ctx: StepContext) -> Place:
     standby = _standby_of(ctx)
     waits = [entry for entry in ctx.entries if entry.step == "await_running" and entry.mark is Mark.WAITING]
     was_running = bool(waits) and (waits[-1].why or "").startswith(_RUNS)
-    listing = await ctx.cloud.list(max_age_s=3.0 if was_running else 0.0)
+    listing = await ctx.cloud.list(3.0 if was_running else 0.0, about=(standby.instance,))
     row = listing.instances.get(standby.instance)
     _check_host(row)
     if row is None:
