@@ -26,6 +26,7 @@ from daemon.announce import Announcer
 from daemon.api.app import create_app
 from daemon.api.server import ApiServer
 from daemon.api.services import Services
+from daemon.blindness import Blindness
 from daemon.command_door import CommandDoor
 from daemon.commands import Commands
 from daemon.health import Vitals
@@ -254,7 +255,8 @@ async def assemble(settings: Settings, around: Surroundings) -> Daemon:
     snapshots = SimSnapshots(around.keeper)
     volumes = VastVolumes(VastApi(around.vast, clock, random, VastSettings(), around.turns), clock)
     announcer = Announcer(deployment, prefix)
-    loop = Loop(store, policy, clock, random, announcer, _agent_line(settings, around.token))
+    tell_blindness = Blindness(store, clock, leases).tell
+    loop = Loop(store, policy, clock, random, announcer, _agent_line(settings, around.token), tell_blindness)
     ingest = Ingest(
         _ingest_settings(settings, around),
         around.event_log,

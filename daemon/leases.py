@@ -16,7 +16,7 @@ from adapters.sql.errors import StoreUnavailable
 from adapters.sql.executor import Store
 from adapters.sql.tx import Tx
 from machines.errors import Fenced, Stale
-from machines.lease import FLEET, LeaseTimes, LeaseWatch
+from machines.lease import FLEET, Lease, LeaseTimes, LeaseWatch
 from machines.ports import Clock
 
 log = structlog.get_logger(__name__)
@@ -51,6 +51,10 @@ class Leases:
     def is_free(self, name: str) -> bool:
         """Is it worth an `acquire`, by what was last seen?"""
         return self._watch.is_free(name, self.replica, self._clock.monotonic())
+
+    def is_anothers(self, lease: Lease) -> bool:
+        """Does a replica that lives hold it, and not we?"""
+        return not self._watch.may_take(lease, self.replica, self._clock.monotonic())
 
     def guard(self, port: P, name: str) -> P:
         """The port, each of whose calls first looks whether the lease is still ours: the first thing that a replica

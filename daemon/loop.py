@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from weakref import WeakValueDictionary
@@ -81,6 +81,7 @@ class Loop:
         random: Random,
         announcer: Announcer,
         agent_command: Callable[[Machine, InstanceId], str],
+        tell_blindness: Callable[[Sequence[int], str | None], Awaitable[None]],
     ) -> None:
         self._store = store
         self._policy = policy
@@ -95,6 +96,7 @@ class Loop:
         self._ingest: Ingest | None = None
         self._probe: Callable[[MachineId], None] = lambda machine: None
         self._begin: Callable[[MachineId], None] = lambda machine: None
+        self._tell_blindness = tell_blindness
         self._known: dict[MachineId, Machine] = {}
         self._caught_up: tuple[int, frozenset[int]] = (0, frozenset())
         self._ended: WeakValueDictionary[FailoverId, asyncio.Event] = WeakValueDictionary()
@@ -209,7 +211,7 @@ class Loop:
         self._letters.append((record, cause))
 
     def blindness(self, partitions: Sequence[int], because: str | None) -> None:
-        self._queue.put_nowait(lambda: self._alert_blindness(partitions, because))
+        self._queue.put_nowait(lambda: self._tell_blindness(partitions, because))
 
     # -- the loop
 
@@ -467,13 +469,3 @@ class Loop:
         messages = [codec.dead_letter(name, record, cause, at) for record, cause in letters]
         await self._store.transact(lambda tx: tx.post(messages))
         log.warning("dead_letters", count=len(messages), first=str(letters[0][1]))
-
-    async def _alert_blindness(self, partitions: Sequence[int], because: str | None) -> None:
-        now = self._clock.now()
-        if because is None:
-            log.info("observer_sees_again")
-            await self._store.transact(lambda tx: tx.resolve_alert("observer-blind", now))
-            return
-        text = f"the observer is blind, no silence is trusted: {because}"
-        log.warning("observer_blind", because=because, partitions=list(partitions))
-        await self._store.transact(lambda tx: tx.raise_alert("observer-blind", text, now))

@@ -24,6 +24,7 @@ from machines.model import Debt, FailoverId, HostId, Machine, MachineId, Rung, R
 from machines.policy import Policy
 from machines.ports import Clock, GpuCloud, Shell, SnapshotStore, VolumeStore
 from machines.saga import (
+    STORE_UNAVAILABLE,
     Abandoned,
     Move,
     Run,
@@ -305,11 +306,14 @@ class Runner:
             return
         except StepError as error:
             entry = self._entry_of(step.name, error)
+        except StoreUnavailable as error:
+            entry = self._broken_off(ctx, step.name, error)
         else:
             entry = Entry(step.name, Mark.DONE, self._clock.now(), output=as_output(output))
             if step.name == "hand_over":
                 return  # Its DONE was written in the transaction that ended the failover.
-        await ctx.journal.append(entry)
+        if not await self._write(ctx, entry):
+            return
         log.debug("step", machine=ctx.machine.id, step=step.name, mark=entry.mark.value, why=entry.why)
         if entry.mark is Mark.UNKNOWN:
             before = unknown_in_a_row(ctx.entries, step.name)
@@ -317,6 +321,27 @@ class Runner:
             await self._pause(ctx.machine.id, ctx.failover, seconds)
         elif entry.until is not None:
             await self._wait(ctx.machine.id, ctx.failover, entry.until)
+
+    def _broken_off(self, ctx: StepContext, step: str, error: StoreUnavailable) -> Entry:
+        """An outage of the store is no answer of the step, and uses up none of its tries."""
+        before = sum(entry.step == step and entry.code == STORE_UNAVAILABLE for entry in ctx.entries)
+        delay = min(_LONGEST_UNKNOWN_DELAY_S, _UNKNOWN_DELAY_S * 2 ** min(before, 8))
+        now = self._clock.now()
+        until = now + timedelta(seconds=delay)
+        return Entry(step, Mark.WAITING, now, code=STORE_UNAVAILABLE, why=str(error), until=until)
+
+    async def _write(self, ctx: StepContext, entry: Entry) -> bool:
+        """What came of a step is known: it is written however long that takes, or the step would begin again as if nobody
+        knew. False where it is not ours to write any more: it had been written, or another replica goes on."""
+        while True:
+            try:
+                await ctx.journal.append(entry)
+                return True
+            except errors.Fenced:
+                return False
+            except StoreUnavailable as error:
+                log.debug("entry_postponed", because=str(error), machine=ctx.machine.id)
+                await self._clock.sleep(self._clock.real(1.0))
 
     async def _unless_cancelled(self, machine: MachineId, failover: FailoverId, work: Awaitable[T]) -> T:
         """What the work gives. Raise _Interrupted where a cancel is asked first; the work has ended by then."""
@@ -366,13 +391,12 @@ class Runner:
         except NotYet as error:
             until = self._clock.now() + error.delay
             entry = Entry(step.name, Mark.UNDO_WAITING, self._clock.now(), why=error.why, until=until)
-        except StepError as error:
+        except (StepError, StoreUnavailable) as error:
             until = self._clock.now() + timedelta(seconds=_UNDO_DELAY_S)
             entry = Entry(step.name, Mark.UNDO_FAILED, self._clock.now(), why=str(error), until=until)
         else:
             entry = Entry(step.name, Mark.UNDONE, self._clock.now())
-        await ctx.journal.append(entry)
-        if entry.until is not None:
+        if await self._write(ctx, entry) and entry.until is not None:
             await self._wait(ctx.machine.id, ctx.failover, entry.until)
 
 

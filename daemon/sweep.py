@@ -89,6 +89,8 @@ class Sweep:
         self._patience = Patience()
         self._alarms = Alarms[MachineId](clock)
         self._due_dates = Alarms[int](clock, _LONGEST_DELAY_S)
+        self._begun_here: set[int] = set()
+        """Debts that this process has begun to pay: if the end of such a try was not written, we did not end with it."""
         self._suspects: dict[InstanceId, datetime] = {}
         self._scan_not_before = float("-inf")
         self.foreign: tuple[Instance, ...] = ()
@@ -135,7 +137,8 @@ class Sweep:
     async def _begin(self, debt: Debt) -> bool:
         """Written down before anything is done: a debt that kills the daemon must not be the first that its next life
         meets. False where another replica has begun it."""
-        now, is_again = self._clock.now(), debt.last_error == _BEGUN
+        now = self._clock.now()
+        is_again = debt.last_error == _BEGUN and debt.id not in self._begun_here
         due_at = now + timedelta(seconds=_DEADLY_DEBT_DELAY_S if is_again else _DEBT_ERROR_DELAY_S)
 
         def work(tx: Tx) -> bool:
@@ -145,6 +148,7 @@ class Sweep:
                 tx.raise_alert(debt_alert(debt.id), f"{what}: the daemon ended while it was being paid", now)
             return begun
 
+        self._begun_here.add(debt.id)
         return await self._store.transact(work)
 
     async def _pay(self, debt: Debt) -> None:
@@ -259,6 +263,7 @@ class Sweep:
         rows = tuple(listing.instances.values())
         debts, explained = await self._store.transact(self._explained)
         self._patience.keep(debts)
+        self._begun_here.intersection_update(debts)
         ours = [row for row in rows if row.label is not None and row.label.startswith(f"{self._deployment}-")]
         self.foreign = tuple(row for row in rows if row.label and _is_foreign(row.label, self._deployment))
         now = self._clock.now()

@@ -85,8 +85,12 @@ def collect(before: Evidence | None, instance: InstanceId, said: Sequence[Testim
     # Rounds an hour apart, or before one another, are the work of a clock that was stepped: the row begins anew.
     goes_on = same is not None and timedelta(0) <= at - same.at <= _LONGEST_ROUND and not _runs_again(same, said)
     since = (same.dead_since if same and same.dead_since and goes_on else at) if dead and not alive else None
-    kept = () if same is None else tuple(t for t in same.testimonies if t.source in (Source.NOTICE, Source.WEBHOOK))
+    kept = () if same is None else tuple(t for t in same.testimonies if t.source in _KEPT)
     return Evidence(instance, (*kept, *said), at, since, (same.rounds if same else 0) + 1)
+
+
+_KEPT = (Source.HEARTBEAT, Source.NOTICE, Source.WEBHOOK)
+"""What was said to us; the others are asked again each round."""
 
 
 def _runs_again(before: Evidence, said: Sequence[Testimony]) -> bool:
@@ -102,7 +106,9 @@ def judge(evidence: Evidence, policy: Policy) -> Judgement:
     ssh = words.get(Source.SSH)
     said = provider.word if provider else Word.UNKNOWN
     if ssh is not None and ssh.word is Word.ALIVE and said is not Word.GONE:
-        return Judgement(Verdict.ALIVE, f"degraded monitoring: no heartbeat, but {ssh.detail}")
+        fault = words.get(Source.HEARTBEAT)
+        because = fault.detail if fault is not None else "degraded monitoring: no heartbeat"
+        return Judgement(Verdict.ALIVE, f"{because}{';' if fault else ', but'} {ssh.detail}")
     if provider is None or said is Word.UNKNOWN:
         return Judgement(Verdict.UNSURE, provider.detail if provider else "the provider was not asked")
     if said is Word.GONE:

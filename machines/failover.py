@@ -11,7 +11,20 @@ from machines.brake import flapping_alert, flaps, quarantined_until, with_suspic
 from machines.endings import on_attempt_ended
 from machines.evidence import Verdict, collect, judge
 from machines.hold import held_until, is_held
-from machines.model import Evidence, FenceGrade, Machine, Mode, Queued, Reason, Rung, Running, Setting, Word
+from machines.model import (
+    Evidence,
+    FenceGrade,
+    Machine,
+    Mode,
+    Queued,
+    Reason,
+    Rung,
+    Running,
+    Setting,
+    Source,
+    Testimony,
+    Word,
+)
 from machines.policy import Policy
 from machines.progress import enter, follow
 from machines.restart import on_start_asked, on_start_failed, watched
@@ -207,6 +220,10 @@ def _on_fault(machine: Machine, signal: Faulted, now: datetime, policy: Policy) 
         return Decision(machine)
     because = f"it beats, but reports a fault: {signal.detail}"
     suspect = _suspect(machine, Trigger.FAULT_REPORTED, now, policy, because)
+    if suspect.machine.hold is None:
+        said = Testimony(Source.HEARTBEAT, Word.ALIVE, because, now)
+        evidence = Evidence(signal.instance, (said,), now, None, 0)
+        suspect = replace(suspect, machine=replace(suspect.machine, evidence=evidence))
     return replace(suspect, effects=(*suspect.effects, Notify(f"machine-{machine.id}", f"{machine.name}: {because}")))
 
 

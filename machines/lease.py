@@ -11,7 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 FLEET = "fleet"
-"""The lease of the jobs that run once for the whole fleet; every other lease is named after its failover."""
+"""The lease of the jobs that run once for the whole fleet; every lease without a name here is named after its failover."""
+BLIND = "blind:"
+"""So begins the lease that a replica holds while it hears nothing that it could judge by."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ from machines.ports import Clock, Fleet, GpuCloud, Journal, Shell, SnapshotStore
 
 T = TypeVar("T")
 
+STORE_UNAVAILABLE = "store_unavailable"
+"""The code of a wait that says nothing of its step: what the step did could not be written down."""
 _CLOCKS_DIFFER = timedelta(seconds=5)
 """Two replicas' clocks may be so far apart; that is no step."""
 
@@ -142,7 +144,7 @@ class _Progress:
                 self.started = True
                 self.open_tries += 1
             case Mark.WAITING:
-                self.waits += 1
+                self.waits += entry.code != STORE_UNAVAILABLE
                 self.open_tries = 0
             case Mark.DONE:
                 self.done = True

@@ -17,7 +17,9 @@ from adapters.sql.executor import Store
 from adapters.sql.store import SqlStore
 from daemon.announce import Announcer
 from daemon.api import Check, Services, create_app
+from daemon.blindness import Blindness
 from daemon.commands import Commands
+from daemon.leases import Leases
 from daemon.loop import Loop
 from daemon.readiness import ReadinessPoll
 from daemon.registry import Registry
@@ -272,7 +274,8 @@ async def stage(
     clock, outside, random, policy = StillClock(), Outside(), Numbers(), Policy()
     store = Store(SqlStore.in_memory() if STORE_URL is None else SqlStore(STORE_URL), inline=inline)
     announcer = Announcer("test")
-    loop = Loop(store, policy, clock, random, announcer, lambda machine, instance: "agent")
+    tell_blindness = Blindness(store, clock, Leases(store, clock, "one")).tell
+    loop = Loop(store, policy, clock, random, announcer, lambda machine, instance: "agent", tell_blindness)
     registry = Registry(store, loop, outside, announcer, clock)  # type: ignore[arg-type]
     commands = Commands(store, loop, registry, announcer, clock, random)
     log = EmbeddedLog(clock)

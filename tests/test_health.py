@@ -45,7 +45,7 @@ async def test_a_loop_that_stays_at_one_signal_fails_the_liveness() -> None:
     async with stage() as s:
         health, stuck = vitals(s), asyncio.Event()
         s.loop.blindness((0,), "a test holds the loop")
-        s.loop._alert_blindness = lambda *_: stuck.wait()
+        s.loop._tell_blindness = lambda *_: stuck.wait()  # type: ignore[assignment,return-value]
         running = asyncio.create_task(s.loop.run())
         await settle()
         assert health()["loop"].ok

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from adapters.sql import StoreUnavailable
 from daemon.demo_watch import Look, narrate
 from daemon.sweep import Sweep
 from machines.errors import NotYet, Refused
@@ -59,10 +60,14 @@ class Provider:
 async def owing(*debts: Debt) -> AsyncIterator[tuple[Stage, Provider, Sweep]]:
     async with stage() as s:
         provider = Provider()
-        unused: Any = None
-        parts: Any = (s.store, s.loop, unused, provider, unused, unused, s.clock, "fo-test", unused)
         await s.store.transact(lambda tx: tx.add_debts([replace(debt, due_at=BEGIN) for debt in debts]))
-        yield s, provider, Sweep(*parts)
+        yield s, provider, another_life(s, provider)
+
+
+def another_life(s: Stage, provider: object) -> Sweep:
+    unused: Any = None
+    parts: Any = (s.store, s.loop, unused, provider, unused, unused, s.clock, "fo-test", unused)
+    return Sweep(*parts)
 
 
 def debt(kind: DebtKind = DebtKind.DESTROY_INSTANCE, **more: Any) -> Debt:
@@ -200,6 +205,20 @@ def test_who_watches_is_not_told_that_a_destroyed_instance_was_stopped() -> None
     assert narrate(before, replace(before, debts=owed[:1])) == ["alpha: stop instance 7007: done."]
 
 
+async def test_a_try_whose_end_could_not_be_written_is_no_end_of_the_daemon() -> None:
+    """Seen in the middle of an outage of the database: "the daemon ended", said the daemon."""
+    async with owing(debt()) as (s, provider, sweep):
+        provider.answer = StoreUnavailable("full")
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable):
+                await sweep.pay_debts()
+            await s.clock.advance(31)
+        assert await s.store.transact(lambda tx: tx.open_alerts()) == []
+        provider.answer = None
+        await sweep.pay_debts()
+        assert provider.destroyed == [OLD]
+
+
 async def test_a_debt_that_ended_the_daemon_is_told_and_waits_longer_each_life() -> None:
     """As it reads after a life that never wrote an end: begun, and due again."""
     async with owing(debt()) as (s, provider, sweep):
@@ -209,6 +228,7 @@ async def test_a_debt_that_ended_the_daemon_is_told_and_waits_longer_each_life()
             await sweep.pay_debts()
         assert await s.store.transact(lambda tx: tx.open_alerts()) == []
         await s.clock.advance(31)
+        sweep = another_life(s, provider)
         with pytest.raises(asyncio.CancelledError):
             await sweep.pay_debts()
         (alert,) = await s.store.transact(lambda tx: tx.open_alerts())

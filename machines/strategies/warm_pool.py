@@ -14,13 +14,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from machines.errors import NotYet, Refused
+from machines.errors import NotYet, Refused, StepError
 from machines.journal import Entry, Mark
 from machines.model import Instance, InstanceId, Reason, Rung, Standby, Status, VolumeId, VolumeMount
 from machines.saga import Step, StepContext, Strategy
 from machines.shell_lines import ListGpus, ReadMarker
 from machines.strategies import candidates, serving
 from machines.strategies.candidates import Wish
+from machines.strategies.digests import digests
 from machines.strategies.fencing import FENCE_BESIDE_VOLUME, FENCE_BY_DESTROYING
 from machines.strategies.repair_primary import primary_of
 from machines.strategies.serving import Place
@@ -212,9 +213,28 @@ def verify_workspace(found: Step[serving.P]) -> Step[Workspace]:
             raise Refused("verify_failed", f"{ctx.machine.workspace_path} is not there: {result.stderr[:200]}")
         if says not in ("unmarked", str(ctx.machine.id)):
             raise Refused("verify_failed", f"the volume is marked for machine {says[:40]}")
+        if says == "unmarked":
+            await _refuse_emptiness(ctx, place)
         return Workspace(ctx.machine.workspace_path, says != "unmarked")
 
     return Step("verify_workspace", run, Workspace, tries=6, waits=10, late="verify_failed")
+
+
+_SAMPLE = 50
+"""Files of the newest snapshot that are looked for."""
+
+
+async def _refuse_emptiness(ctx: StepContext, place: Place) -> None:
+    """An attach may succeed and the mount be empty. A volume that nobody marked, or whose marker is gone, must hold something
+    that the newest snapshot names: files change and go, but not all of them. What cannot be asked for says nothing."""
+    try:
+        snapshot = await ctx.snapshots.newest(ctx.machine.id, ctx.clock.now())
+        wanted = sorted(await ctx.snapshots.manifest(snapshot))[:_SAMPLE] if snapshot is not None else []
+    except StepError:
+        return
+    if wanted and not any((await digests(ctx, place, wanted)).values()):
+        where = f"{ctx.machine.workspace_path} holds none of the {len(wanted)} files that were looked for"
+        raise Refused("verify_failed", f"the volume bears no marker, and {where}: it was emptied, or is another one")
 
 
 def _no_age(ctx: StepContext) -> float:

@@ -6,7 +6,7 @@ crash a new daemon starts on the same store beside the same world, and the end m
 the machine's work, the same strategy, nothing rented that nothing claims, no debt. What runs side by side does not always
 pass the same boundaries: one that only some of the uncrashed runs passed is listed as such, with the tries that it took.
 
-With `--weather hard` or `--journal previous` it plays on the virtual clock (tests/crash/virtual.py), on SQLite in memory: in
+With `--weather hard`, `--journal previous` or another `--harm` it plays on the virtual clock (tests/crash/virtual.py), on SQLite in memory: in
 weather the end is held against the invariants, and a journal that an older version left half-done against its uncrashed end.
 """
 
@@ -175,9 +175,11 @@ def _server(stores: Sequence[str]) -> Iterator[str | None]:
 def _differ_on_the_virtual_clock(options: argparse.Namespace) -> bool:
     be_quiet()
     seeds = range(1, options.seeds + 1)
-    pieces = list(virtual.frozen() if options.journal == "previous" else virtual.stories(is_hard=True, seeds=seeds))
+    pieces = list(
+        virtual.frozen() if options.journal == "previous" else virtual.stories(options.weather == "hard", seeds)
+    )
     pieces = [piece for piece in pieces if options.only in piece.name]
-    crashes = virtual.run(pieces, options.every)
+    crashes = virtual.run(pieces, options.every, harm=virtual.Harm(options.harm))
     different = [crash for crash in crashes if crash.fault is not None]
     print(f"\n{len(pieces)} stories, {len(crashes)} crashes, {len(different)} different")
     return bool(different) or not crashes
@@ -192,11 +194,12 @@ def main() -> None:
     parser.add_argument("--weather", choices=["calm", "hard"], default="calm")
     parser.add_argument("--seeds", type=int, default=2, help="weathers of each story")
     parser.add_argument("--journal", choices=["fresh", "previous"], default="fresh")
+    parser.add_argument("--harm", choices=[harm.value for harm in virtual.Harm], default=virtual.Harm.CRASH.value)
     parser.add_argument(
         "--only", default="", help="in weather, and of previous journals: those with this in their name"
     )
     options = parser.parse_args()
-    if options.weather == "hard" or options.journal == "previous":
+    if options.weather == "hard" or options.journal == "previous" or options.harm != virtual.Harm.CRASH.value:
         sys.exit(1 if _differ_on_the_virtual_clock(options) else 0)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     stories = list(STORIES) if options.story == "all" else [options.story]

@@ -19,7 +19,7 @@ import httpx
 from adapters.sql.errors import StoreUnavailable
 from daemon.compose import Daemon
 from machines.journal import WHOLE_STEP, Entry, Mark
-from machines.lease import FLEET
+from machines.lease import BLIND, FLEET
 from machines.saga import Run, Undo
 
 T = TypeVar("T")
@@ -35,7 +35,7 @@ _COMMITS = (
 )
 _LOOK = "Runner._look."
 _READS = ("Loop.machine.", "Loop.load.", "Loop.catch_up.", "Rearm.settle.")
-_NO_FAILOVERS = ("Loop._alert_blindness", "Loop._register_stranger", "Loop._post_letters")
+_NO_FAILOVERS = ("Loop._register_stranger", "Loop._post_letters")
 _BY_TIME = ("Heard", "Due", "Probed", "Silenced", "Noticed")
 """Signals that reach machines in no failover, too."""
 _doing: ContextVar[str] = ContextVar("doing", default="beside the failover")
@@ -147,7 +147,8 @@ def _commit_named(work: Callable[[Any], Any]) -> str | None:
     if signal is not None:
         return _signal_named(signal)
     if place.startswith("Leases."):
-        return None if known.get("name") == FLEET else "lease of the failover"
+        name = str(known.get("name"))
+        return None if name == FLEET or name.startswith(BLIND) else "lease of the failover"
     plain = place.replace(".<locals>", "").replace(".<lambda>", "").replace(".work", "")
     return f"{_doing.get()}: {plain}"
 

@@ -1,4 +1,5 @@
-"""The crash matrix on the virtual clock: under weather, and with journals that the previous version wrote.
+"""The crash matrix on the virtual clock: under weather, with journals that the previous version wrote, and with a store that
+loses its ground instead of a daemon that loses its life.
 
 Everything follows from a seed, so the boundaries of the uncrashed run are those of every run up to its crash. A play takes
 half a second; the oracle of the simulation watches each one.
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from enum import Enum
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -18,6 +20,7 @@ import httpx
 from adapters.sim.faults import Fault, FaultKind
 from adapters.sim.settings import VolumeSharing
 from adapters.sim.settings import Weather as Market
+from adapters.sql.errors import StoreUnavailable
 from adapters.virtual_clock import VirtualLoop, run_virtually, spawn
 from daemon.simulation.ending import what_is_left
 from daemon.simulation.oracle import Oracle
@@ -28,11 +31,12 @@ from daemon.simulation.theatre import Plan, Theatre
 from daemon.simulation.weather import Event, Weather
 from daemon.simulation.wires import ProviderWire, ShellWire
 from daemon.sweep import Sweep
-from tests.crash.tripwire import Tripwire, _call_named, _commit_named, _doing
+from tests.crash.tripwire import _LOOK, Tripwire, _call_named, _commit_named, _doing, _follow
 from tests.frozen.play import FOLDER, cases_of, finish
 
 RESTART_S = 2.0
 WEATHER_S = 20 * 60.0
+OUTAGE_S = 60.0
 ENDS_S, QUIET_S = 3 * 3600.0, 120.0
 HOSTS = 40
 MARKET = Market(dead_boot_rate=0.3, offer_gone_rate=0.3)
@@ -50,6 +54,17 @@ FAULTS = (
     Fault(FaultKind.STATUS, "search_offers", status=429, probability=0.1),
 )
 LOST_REPLIES, BROKEN_SHELLS = 0.04, 0.05
+
+
+class Harm(Enum):
+    """What happens at a boundary."""
+
+    CRASH = "crash"
+    AWAY = "away"
+    READ_ONLY = "read-only"
+    FULL = "full"
+    LOST_REPLY = "lost reply"
+    """The commit has happened, and whoever waits for it hears that the store is unavailable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,17 +140,21 @@ def _finish(sql: Path) -> End:
     return End(end.outcome, end.failovers, len(end.serving), end.left)
 
 
-def run(pieces: Iterable[Piece], every: int = 1, first: int = 0, *, tells: bool = True) -> list[Crash]:
-    """Crash each piece at every n-th of its boundaries from `first` on; each piece goes on counting where the one before
+def run(
+    pieces: Iterable[Piece], every: int = 1, first: int = 0, *, harm: Harm = Harm.CRASH, tells: bool = True
+) -> list[Crash]:
+    """Harm each piece at every n-th of its boundaries from `first` on; each piece goes on counting where the one before
     it ended, so that a sample takes other boundaries of each. What is different is told."""
     found: list[Crash] = []
     place = -first
     for piece in pieces:
         wanted, points = boundaries(piece)
+        if harm is Harm.LOST_REPLY:
+            points = [point for point in points if point.startswith("after commit: ")]
         crashes = []
         for point in points:
             if place % every == 0:
-                crashes.append(crash_at(piece, point, wanted))
+                crashes.append(crash_at(piece, point, wanted, harm))
             place += 1
         found += crashes
         if tells:
@@ -160,8 +179,8 @@ def boundaries(piece: Piece) -> tuple[End, list[str]]:
     return end, list(wire.points)
 
 
-def crash_at(piece: Piece, point: str, wanted: End) -> Crash:
-    wire = _Wire(point)
+def crash_at(piece: Piece, point: str, wanted: End, harm: Harm = Harm.CRASH) -> Crash:
+    wire = _Wire(point, harm)
     with _wired(wire):
         found = piece.play()
     if not wire.tripped.is_set():
@@ -171,11 +190,12 @@ def crash_at(piece: Piece, point: str, wanted: End) -> Crash:
 
 
 class _Wire(Tripwire):
-    """Kills the replica at its target, and starts it again on the same store."""
+    """Does its harm at the target, once: kills the replica, which starts again on the same store, or harms the store."""
 
-    def __init__(self, target: str | None = None) -> None:
+    def __init__(self, target: str | None = None, harm: Harm = Harm.CRASH) -> None:
         super().__init__(target, is_armed=True)
         self.replica: Replica | None = None
+        self._harm = harm
 
     async def _pass(self, point: str) -> None:
         if self.tripped.is_set():
@@ -184,13 +204,33 @@ class _Wire(Tripwire):
         if point == self.target:
             assert self.replica is not None
             self.tripped.set()
-            self.replica.kill()
-            spawn(None, self._again(self.replica), "the supervisor")
-            await self._never.wait()
+            if self._harm is Harm.CRASH:
+                self.replica.kill()
+                spawn(None, self._again(self.replica), "the supervisor")
+                await self._never.wait()
+            elif self._harm is Harm.LOST_REPLY:
+                raise StoreUnavailable("the commit's answer was lost")
+            else:
+                spawn(None, _outage(self.replica._theatre, self._harm), f"the store: {self._harm.value}")
 
     async def _again(self, replica: Replica) -> None:
         await replica.clock.sleep(RESTART_S)
         replica.start()
+
+
+async def _outage(theatre: Theatre, harm: Harm) -> None:
+    """SQLite's own errors, but for the database that is away."""
+    begin, end = {
+        Harm.READ_ONLY: ("PRAGMA query_only=ON", "PRAGMA query_only=OFF"),
+        Harm.FULL: ("PRAGMA max_page_count=1", "PRAGMA max_page_count=1073741823"),
+        Harm.AWAY: ("SELECT 1", "SELECT 1"),
+    }[harm]
+    driver = theatre.sql.driver()
+    driver.execute(begin).fetchall()
+    theatre.store_weather.is_down = harm is Harm.AWAY
+    await theatre.clock.sleep(OUTAGE_S)
+    driver.execute(end).fetchall()
+    theatre.store_weather.is_down = False
 
 
 @contextmanager
@@ -206,7 +246,10 @@ def _wired(wire: _Wire) -> Iterator[None]:
     async def transacts(store: SimStore, work: Callable[[Any], Any]) -> Any:
         name = _commit_named(work)
         plain: Callable[[], Awaitable[Any]] = lambda: transact(store, work)  # noqa: E731
-        return await (plain() if name is None else wire.around(f"commit: {name}", plain))
+        done = await (plain() if name is None else wire.around(f"commit: {name}", plain))
+        if work.__qualname__.startswith(_LOOK):
+            _follow(*done)
+        return done
 
     async def calls(provider: ProviderWire, request: httpx.Request) -> httpx.Response:
         name = _call_named(request)

@@ -13,7 +13,7 @@ from tests.servers import databases
 from tests.servers.stack import Stack
 from tests.stories import the_failover_of, wait_for_success, wait_until_healthy
 
-MACHINES = 20
+MACHINES = 7
 REAL_OUTAGE_S = 9.0
 """A minute and a half of the world's time; longer than the broker's patience and a lease."""
 

@@ -24,7 +24,7 @@ from tests.stories import differences, the_failover_of, wait_for_success, wait_u
 
 SPEED = 10.0
 MINUTE = 60.0
-MACHINES = 9
+MACHINES = 6
 PARTITIONS = 8
 
 

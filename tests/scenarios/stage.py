@@ -49,6 +49,8 @@ class Stage:
     workers: dict[int, Replica] = field(default_factory=dict)
     boots: dict[int, str] = field(default_factory=dict)
     """Of the instances with which the story began."""
+    records: dict[int, str] = field(default_factory=dict)
+    """Of machines whose record is garbled: what stood there."""
     marks: Counter[str] = field(default_factory=Counter)
     """How many rows of each failover's journal were looked at."""
 

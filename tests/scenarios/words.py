@@ -11,11 +11,13 @@ from adapters.sim.faults import Fault, FaultKind
 from adapters.sim.instances import Instance
 from adapters.sim.memory_bodies import MemoryBody
 from adapters.virtual_clock import spawn
+from daemon.commands import Asked
 from daemon.simulation.replica import Replica
 from daemon.simulation.weather import Event
 from events import codec, topics
-from events.schema import Heartbeat
+from events.schema import Command, Heartbeat
 from events.topics import Message
+from machines.problems import Problem
 from tests.scenarios.script import Unreadable, numbers, seconds
 
 if TYPE_CHECKING:
@@ -183,6 +185,29 @@ def _standby(stage: Stage, number: str) -> None:
     stage.weather.begin(Event(0, "standby_ends", int(number) - 1))
 
 
+@says("machine NUMBER is outbid, for TIME")
+def _outbid(stage: Stage, number: str, lasts: str) -> None:
+    """Its rental is one by bid, and somebody bids more: it is stopped, and started again by the provider itself."""
+    instance, now = _known(_instance(stage, int(number))), stage.theatre.clock.now()
+    instance.bid = 0.01
+    stage.theatre.world.world.rentals.lifecycle.preempt(instance, now, seconds(lasts))
+
+
+@says("snapshots of machine NUMBER are damaged")
+def _snapshots(stage: Stage, number: str) -> None:
+    """What a restore gives is not what the manifest names."""
+    world, files = stage.theatre.world.world, stage.theatre.world.bodies._snapshots
+    for snapshot in world.snapshots.of_machine(number):
+        files[snapshot.id].update({path: content + b"?" for path, content in files[snapshot.id].items()})
+
+
+@says("volume of machine NUMBER is emptied")
+def _emptied(stage: Stage, number: str) -> None:
+    volume = stage.theatre.people[int(number) - 1].volume
+    assert volume is not None, "the machine has no volume"
+    stage.theatre.world.bodies._volumes[volume].clear()
+
+
 @says("newest rental (crashes|loses its host)")
 def _newest(stage: Stage, what: str) -> None:
     world, now = stage.theatre.world.world, stage.theatre.clock.now()
@@ -264,6 +289,31 @@ def _flag(stage: Stage, what: str) -> None:
     (books.make_pause_unreadable if what == "cannot" else books.make_pause_readable)()
 
 
+@says("database (becomes read-only|can be written)")
+def _read_only(stage: Stage, what: str) -> None:
+    _pragma(stage, f"query_only={'OFF' if what == 'can be written' else 'ON'}")
+
+
+@says("disk (is full|has room)")
+def _disk(stage: Stage, what: str) -> None:
+    """No page can be added to the file; what fits into those that it has is still written."""
+    _pragma(stage, f"max_page_count={1 if what == 'is full' else 1_073_741_823}")
+
+
+def _pragma(stage: Stage, setting: str) -> None:
+    stage.theatre.sql.driver().execute(f"PRAGMA {setting}").fetchall()
+
+
+@says("record of machine NUMBER (is garbled|is mended)")
+def _record(stage: Stage, number: str, what: str) -> None:
+    """Half of a nested value is left, as on a page that came back otherwise than it was written."""
+    driver = stage.theatre.sql.driver()
+    (workload,) = driver.execute("SELECT workload FROM machines WHERE id = ?", (int(number),)).fetchone()
+    changed = workload[: len(workload) // 2] if what == "is garbled" else stage.records[int(number)]
+    stage.records.setdefault(int(number), workload)
+    driver.execute("UPDATE machines SET workload = ? WHERE id = ?", (changed, int(number)))
+
+
 # -- the provider, and people
 
 
@@ -284,6 +334,35 @@ def _provider_well(stage: Stage) -> None:
 def _operator(stage: Stage, command: str, number: str | None, repeats: str | None) -> None:
     place = int(number or 1) - 1
     spawn(None, stage.operators.send(command, place, repeats is not None), f"an operator: {command}")
+
+
+@says("operator: failover of unknown machine NUMBER")
+def _unknown(stage: Stage, number: str) -> None:
+    _ask(stage, f"of-{number}", int(number), {})
+
+
+@says("operator: failover machine NUMBER under the key (\\S+)( with cpu_standby)?")
+def _under_a_key(stage: Stage, number: str, key: str, otherwise: str | None) -> None:
+    _ask(stage, key, int(number), {"strategy": "cpu_standby"} if otherwise else {})
+
+
+def _ask(stage: Stage, key: str, machine: int, arguments: dict[str, object]) -> None:
+    command = Command("failover", command_id=key, machine_id=machine, reason="a scenario", arguments=arguments)
+
+    async def submit(replica: Replica) -> str:
+        assert replica.daemon is not None
+        now = replica.clock.now()
+        try:
+            accepted = await replica.daemon.commands.submit(Asked(command, "http", "an operator", now, now))
+        except Problem as problem:
+            return f"refused: {problem.code}: {problem.detail}"
+        return f"accepted: {accepted.failover_id}"
+
+    async def ask() -> None:
+        answer = await stage.theatre.ask(submit)
+        stage.theatre.history.tell("operator", f"failover {machine} ({key}): {answer}")
+
+    spawn(None, ask(), f"an operator: {key}")
 
 
 # -- shared
