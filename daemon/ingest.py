@@ -201,7 +201,9 @@ class Ingest:
                 await self._clock.sleep(self._clock.real(0.5))
                 continue
             for partition, records in batches.items():
-                if partition.number in self._paths:
+                # What was fetched between an assignment and its taking over comes again behind the history: read first, it
+                # would make all of that look as if it had been read, and every silence would begin anew.
+                if partition.number in self._paths and partition.number not in self._fresh:
                     self._take(partition.number, records)
                     self._processed[partition] = records[-1].offset + 1
             self._last_loop = self._clock.monotonic()

@@ -113,3 +113,37 @@ async def test_a_partition_whose_history_could_not_be_read_at_once_is_watched_al
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         await log.stop()
+
+
+async def test_what_is_fetched_before_a_partition_is_taken_over_hides_none_of_its_history() -> None:
+    clock, sink = SystemClock(20.0), Sink()
+    log, policy = EmbeddedLog(clock), Policy()
+    await log.start()
+    await log.ensure_topics(topics.specs(partitions=1))
+    await log.append_all([beat(sequence) for sequence in range(1, 6)])
+    ingest = Ingest(IngestSettings(topics.HEARTBEATS, 1), log, Detector(policy), policy, clock, "d1", sink)
+    ingest.know(lambda: (MACHINE,))
+    consumer, polled = ingest._consumer, asyncio.Event()
+    take_over = ingest._take_over
+
+    async def comes_late() -> None:
+        """The group assigns while a poll is under way: its records arrive before anything was taken over."""
+        if polled.is_set():
+            await take_over()
+
+    poll = consumer.poll
+
+    async def told(*limits):
+        found = await poll(*limits)
+        if found:
+            polled.set()
+        return found
+
+    ingest._take_over, consumer.poll = comes_late, told
+    running = asyncio.create_task(ingest.run())
+    try:
+        await until(lambda: len([one for one in sink.posted if isinstance(one, Heard)]) >= 5)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await log.stop()
