@@ -74,7 +74,8 @@ class FleetStage:
         speed = "" if self.speed == 1.0 else f" --speed {self.speed:g}"
         agent = f"failoverd agent --detach --machine-id {{n}} --interval {interval_s:g} --kafka {self.bootstrap}{speed}"
         body: dict[str, Any] = {"gpu_name": GPU, "onstart": f"{_WORK}\n{agent}", "label": "machine-{n}"}
-        body["env"] = {"FAILOVERD_MACHINE_ID": "{n}"}
+        # A host that no search shows could never be given a new standby.
+        body |= {"env": {"FAILOVERD_MACHINE_ID": "{n}"}, "verified": True}
         rows: list[Any] = []
         if warm:
             shared = {"count": warm, "first": 1, "volume_gb": 20.0, "standby": True}

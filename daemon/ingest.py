@@ -201,26 +201,35 @@ class Ingest:
                 await self._clock.sleep(self._clock.real(0.5))
                 continue
             for partition, records in batches.items():
-                if partition.number in self._paths:
+                # What was fetched between an assignment and its taking over comes again behind the history: read first, it
+                # would make all of that look as if it had been read, and every silence would begin anew.
+                if partition.number in self._paths and partition.number not in self._fresh:
                     self._take(partition.number, records)
                     self._processed[partition] = records[-1].offset + 1
             self._last_loop = self._clock.monotonic()
             await self._clock.breathe()
 
     async def _take_over(self) -> None:
-        """Read back twice the grace period of every newly assigned partition, and judge its machines from there."""
-        fresh, self._fresh = self._fresh, []
+        """Read back twice the grace period of every newly assigned partition, and judge its machines from there. Raise
+        LogUnavailable where that could not be begun for all: the rest is taken over at the next call, before anything is
+        read. A partition that was forgotten here would be watched by nobody until the next rebalance."""
+        fresh, self._fresh = list(dict.fromkeys(self._fresh)), []
         if not fresh:
             return
         machines = self._machines()
         back = 2 * max((self._policy.grace_s(machine.interval_s) for machine in machines), default=60.0)
         since = self._settings.log_time.to_log(self._clock.now() - timedelta(seconds=back))
-        for number in fresh:
-            if number in self._paths:
-                await self._consumer.rewind(Partition(self._settings.topic, number), since)
         for machine in machines:
             if self._partition_for(machine) in fresh:
                 self.follow(machine)
+        for index, number in enumerate(fresh):
+            if number not in self._paths:
+                continue
+            try:
+                await self._consumer.rewind(Partition(self._settings.topic, number), since)
+            except LogUnavailable:
+                self._fresh = [*fresh[index:], *self._fresh]
+                raise
 
     # -- the hot path
 

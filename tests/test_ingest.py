@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from adapters.embedded_log import EmbeddedLog
 from adapters.system_clock import SystemClock
@@ -12,7 +12,8 @@ from events import codec, topics
 from events.schema import Heartbeat, Notice
 from events.topics import Message
 from machines.detector import Detector
-from machines.failover import Heard, Noticed, Signal
+from machines.errors import LogUnavailable
+from machines.failover import Heard, Noticed, Signal, Silenced
 from machines.model import InstanceId, Machine, MachineId, Mode
 from machines.policy import Policy
 from machines.states import State
@@ -82,6 +83,66 @@ async def test_beats_from_before_the_assignment_are_history_and_later_ones_are_l
         assert all(isinstance(signal, Heard) and signal.is_live for signal in fresh)
         await log.append(shutdown("b1"))
         await until(lambda: isinstance(sink.posted[-1], Noticed))
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await log.stop()
+
+
+async def test_a_partition_whose_history_could_not_be_read_at_once_is_watched_all_the_same() -> None:
+    """A rebalance that meets another one: the broker says nothing of offsets for a moment."""
+    clock, sink = SystemClock(20.0), Sink()
+    log, policy = EmbeddedLog(clock), Policy()
+    await log.start()
+    await log.ensure_topics(topics.specs(partitions=2))
+    ingest = Ingest(IngestSettings(topics.HEARTBEATS, 2), log, Detector(policy), policy, clock, "d1", sink)
+    ingest.know(lambda: (replace(MACHINE, state=State.HEALTHY, partition=1),))
+    consumer, failures = ingest._consumer, iter((True, False, True))
+    rewind = consumer.rewind
+
+    async def fails_now_and_then(partition, since):
+        if next(failures, False):
+            raise LogUnavailable("offsets were not found")
+        await rewind(partition, since)
+
+    consumer.rewind = fails_now_and_then
+    running = asyncio.create_task(ingest.run())
+    try:
+        await until(lambda: any(isinstance(signal, Silenced) for signal in sink.posted))
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await log.stop()
+
+
+async def test_what_is_fetched_before_a_partition_is_taken_over_hides_none_of_its_history() -> None:
+    clock, sink = SystemClock(20.0), Sink()
+    log, policy = EmbeddedLog(clock), Policy()
+    await log.start()
+    await log.ensure_topics(topics.specs(partitions=1))
+    await log.append_all([beat(sequence) for sequence in range(1, 6)])
+    ingest = Ingest(IngestSettings(topics.HEARTBEATS, 1), log, Detector(policy), policy, clock, "d1", sink)
+    ingest.know(lambda: (MACHINE,))
+    consumer, polled = ingest._consumer, asyncio.Event()
+    take_over = ingest._take_over
+
+    async def comes_late() -> None:
+        """The group assigns while a poll is under way: its records arrive before anything was taken over."""
+        if polled.is_set():
+            await take_over()
+
+    poll = consumer.poll
+
+    async def told(*limits):
+        found = await poll(*limits)
+        if found:
+            polled.set()
+        return found
+
+    ingest._take_over, consumer.poll = comes_late, told
+    running = asyncio.create_task(ingest.run())
+    try:
+        await until(lambda: len([one for one in sink.posted if isinstance(one, Heard)]) >= 5)
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

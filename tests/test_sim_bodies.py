@@ -17,6 +17,7 @@ import pytest
 from adapters.sim.agents import ProcessStarter
 from adapters.sim.keeper import SimSnapshots
 from adapters.sim.server import SimServer, SimSettings
+from adapters.sim.snapshots import MACHINE_ENV
 from adapters.sim.sockets import LoopbackPorts
 from adapters.sim.ssh_server import listen
 from adapters.system_clock import SystemClock
@@ -401,3 +402,28 @@ async def test_two_hundred_instances_come_up_and_go_away() -> None:
         await world.until(lambda: len(world.starter.agents) == 200)
         assert world.starter.agents[rows[41]["id"]][0].argv[:2] == ["--machine", "42"]
     assert not any(agent.is_running for agents in world.starter.agents.values() for agent in agents)
+
+
+async def test_a_machine_that_never_dies_needs_no_body_and_is_greeted_for_at_one_port() -> None:
+    async with flesh() as world:
+        rows = await world.loaded(count=3, bodies=False, one_per_host=False, env={MACHINE_ENV: "{n}"})
+        assert len({row["ssh_port"] for row in rows}) == 1
+        reader, writer = await asyncio.open_connection("127.0.0.1", rows[0]["ssh_port"])
+        assert (await reader.readline()).startswith(b"SSH-2.0-")
+        writer.close()
+        assert all(row["serving"] and row["agents"] == 0 for row in rows)
+        shown = (await world.http.get("/sim/snapshots", params={"machine_id": "1"})).json()["snapshots"]
+        assert shown[0]["verified"], "it can be restored like any other"
+        with pytest.raises(KeyError):
+            world.sim.place(rows[0]["id"], "/workspace")
+
+
+async def test_a_world_in_brief_leaves_out_those_without_a_body_unless_something_is_wrong_with_them() -> None:
+    async with flesh() as world:
+        one = await world.one()
+        still, stopped = await world.loaded(count=2, bodies=False)
+        await world.http.put(f"/api/v0/instances/{stopped['id']}/", json={"state": "stopped"})
+        brief = (await world.http.get("/sim/world", params={"brief": "1"})).json()
+        assert brief["count"] == 3
+        assert {row["id"] for row in brief["instances"]} == {one["id"], stopped["id"]}
+        assert still["serving"]

@@ -42,6 +42,13 @@ class Provider:
     destroyed: list[InstanceId] = field(default_factory=list)
     rows: list[Instance] = field(default_factory=list)
     while_starting: Callable[[], Awaitable[None]] | None = None
+    stopped: list[InstanceId] = field(default_factory=list)
+
+    async def look(self, instance: InstanceId) -> Instance | None:
+        return next((row for row in self.rows if row.id == instance), None)
+
+    async def stop(self, instance: InstanceId) -> None:
+        self.stopped.append(instance)
 
     async def destroy(self, instance: InstanceId) -> None:
         if self.answer is not None:
@@ -128,6 +135,28 @@ async def test_the_stop_that_a_destroyed_instance_was_owed_is_dropped_with_the_d
         left = await s.store.transact(lambda tx: tx.open_debts())
         assert provider.destroyed == [OLD]
         assert [(one.kind, one.instance) for one in left] == [(DebtKind.STOP_INSTANCE, 1)]
+
+
+@pytest.mark.parametrize(("wants_running", "calls"), [(False, 0), (True, 3)])
+async def test_a_stop_that_stands_at_a_silent_host_is_not_sent_again(wants_running: bool, calls: int) -> None:
+    """Forty dead hosts would take the turns of those that are recovered meanwhile."""
+    async with owing(debt(DebtKind.STOP_INSTANCE)) as (s, provider, sweep):
+        provider.rows = [replace(rental(int(OLD), "old"), status=Status.OFFLINE, wants_running=wants_running)]
+        await look_again(s, sweep, 3, 31.0)
+        assert len(provider.stopped) == calls
+        assert len(await s.store.transact(lambda tx: tx.open_debts())) == 1
+
+
+async def test_of_many_debts_what_bills_comes_first_and_a_round_is_short() -> None:
+    stops = [debt(DebtKind.STOP_INSTANCE, instance=InstanceId(number)) for number in range(1, 101)]
+    async with owing(*stops, debt()) as (s, provider, sweep):
+        await sweep.pay_debts()
+        assert provider.destroyed == [OLD]
+        assert len(await s.store.transact(lambda tx: tx.open_debts())) > 70
+        for _ in range(6):
+            await s.clock.advance(6.0)
+            await sweep.pay_debts()
+        assert await s.store.transact(lambda tx: tx.open_debts()) == []
 
 
 async def test_what_became_a_machine_is_no_orphan_after_that_machine_was_removed() -> None:

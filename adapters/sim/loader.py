@@ -18,7 +18,7 @@ def load(world: World, form: Form, now: datetime) -> list[Instance]:
 
     With `volume_gb` each has a volume of its own at `mount_path`; with `standby` also a second, stopped rental on the
     same host that shares it, which follows it in the result. Without `bodies` nobody lays out folders or starts anything
-    for them, which is enough for a machine that never dies.
+    for them, which is enough for a machine that never dies. `verified` takes only hosts that a search shows by default.
     """
     count, first = form.get("count", int, 1), form.get("first", int, 1)
     label, onstart = form.get("label", str, None), form.get("onstart", str, None)
@@ -27,6 +27,7 @@ def load(world: World, form: Form, now: datetime) -> list[Instance]:
     one_per_host, disk = form.get("one_per_host", bool, True), form.get("disk", float, 32.0)
     volume_gb, mount_path = form.get("volume_gb", float, None), form.get("mount_path", str, "/workspace")
     standby, has_body = form.get("standby", bool, False), form.get("bodies", bool, True)
+    verified = form.get("verified", bool, False)
     form.end()
     if standby and volume_gb is None:
         raise ControlError(400, "invalid_field", "'standby' needs 'volume_gb': it has no data of its own", "standby")
@@ -36,7 +37,7 @@ def load(world: World, form: Form, now: datetime) -> list[Instance]:
     loaded = []
     for number in range(first, first + count):
         # Where a volume is to be shared or followed, the host needs a GPU to spare, and a market that may take one.
-        ask = _ask(world, kind, one_per_host=one_per_host, idle=1 if volume_gb is None else 3)
+        ask = _ask(world, kind, one_per_host=one_per_host, idle=1 if volume_gb is None else 3, verified=verified)
         body: dict[str, Any] = {
             "image": image,
             "disk": disk,
@@ -72,15 +73,18 @@ def _kind(world: World, gpu_name: str | None) -> GpuKind | None:
     return kind
 
 
-def _ask(world: World, kind: GpuKind | None, *, one_per_host: bool, idle: int) -> Ask:
+def _ask(world: World, kind: GpuKind | None, *, one_per_host: bool, idle: int, verified: bool) -> Ask:
     """The first offer that fits; a new host is drawn where none does."""
     rented = {instance.host.machine_id for instance in world.instances.values()} if one_per_host else set()
     for ask in world.market.asks.values():
         host = ask.host
         fits = ask.num_gpus == 1 and host.alive and host.idle() >= idle and host.machine_id not in rented
+        fits = fits and (host.verified or not verified)
         if fits and (kind is None or host.kind.name == kind.name):
             return ask
     host = world.market.draw_host(kind or GPU_KINDS[0], size=4)
+    while verified and not host.verified:
+        host = world.market.draw_host(kind or GPU_KINDS[0], size=4)
     return next(ask for ask in world.market.asks.values() if ask.host is host and ask.num_gpus == 1)
 
 

@@ -8,7 +8,7 @@ from benchmarks.replicas import Options, play
 from tests.servers import databases
 from tests.servers.kafka import KafkaBroker
 
-SMALL = Options(machines=60, dead=6, replicas=3, minutes=1.0, every=15.0, seed=1, interval=4.0, speed=3.0)
+SMALL = Options(machines=60, dead=6, replicas=3, minutes=0.75, every=15.0, seed=1, interval=4.0, speed=3.0)
 
 
 async def test_while_replicas_are_killed_and_added_no_death_is_lost_and_no_living_machine_is_moved(
