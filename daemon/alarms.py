@@ -24,6 +24,8 @@ class _Alarm:
     at: datetime
     comes_at: float
     """Monotonic seconds of this process."""
+    rings_at: float
+    """The same, or later where it has rung already."""
 
 
 class Alarms(Generic[K]):
@@ -45,9 +47,10 @@ class Alarms(Generic[K]):
                 continue
             alarm = before.get(key)
             if alarm is None or alarm.at != at:
-                alarm = _Alarm(at, monotonic + min((at - now).total_seconds(), self._longest_s))
+                comes_at = monotonic + min((at - now).total_seconds(), self._longest_s)
+                alarm = _Alarm(at, comes_at, comes_at)
             self._seen[key] = alarm
-            if alarm.comes_at <= monotonic:
+            if alarm.rings_at <= monotonic:
                 due.append((alarm.comes_at, key))
-                alarm.comes_at = monotonic + _RING_AGAIN_S
+                alarm.rings_at = monotonic + _RING_AGAIN_S
         return [key for _, key in sorted(due)]

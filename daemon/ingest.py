@@ -27,6 +27,7 @@ from machines.states import State
 log = structlog.get_logger(__name__)
 
 _MOST_STRANGERS = 10_000
+_MOST_BOOTS = 8
 
 
 class Sink(Protocol):
@@ -99,6 +100,8 @@ class Ingest:
         self._consumer = event_log.consumer(settings.group, settings.topic)
         self._paths: dict[int, _Path] = {}
         self._beats: dict[InstanceId, Beat] = {}
+        self._boots: dict[InstanceId, dict[str, bool]] = {}
+        """Each life of the agent, and whether it was heard live."""
         self._machines: Callable[[], Sequence[Machine]] = tuple
         self._fresh: list[int] = []
         self._last_loop = clock.monotonic()
@@ -112,6 +115,11 @@ class Ingest:
     def know(self, machines: Callable[[], Sequence[Machine]]) -> None:
         """Where to read all machines from when partitions are assigned."""
         self._machines = machines
+
+    def boots(self, instance: InstanceId, only_live: bool) -> frozenset[str]:
+        """The agent's lives that were heard, the last ones; `only_live`: without those that were only read back."""
+        heard = self._boots.get(instance, {})
+        return frozenset(boot for boot, is_live in heard.items() if is_live or not only_live)
 
     def heard(self, instance: InstanceId) -> Beat | None:
         return self._beats.get(instance)
@@ -281,7 +289,7 @@ class Ingest:
     def _take_news(self, news: News, is_live: bool) -> None:
         beat = news.beat
         machine, instance = MachineId(beat.machine_id), InstanceId(beat.instance_id)
-        self._remember(instance, Beat(beat.boot_id, beat.sequence))
+        self._remember(instance, Beat(beat.boot_id, beat.sequence), is_live)
         if self._detector.primary_of(machine) != instance or self._detector.partition_of(machine) != news.partition:
             self._sink.meet(beat, news.partition, is_live)
         elif beat.gpu is not None and beat.gpu != "ok":
@@ -290,11 +298,16 @@ class Ingest:
         else:
             self._sink.post(machine, Heard(instance, beat.boot_id, beat.interval_s, news.partition, is_live))
 
-    def _remember(self, instance: InstanceId, beat: Beat) -> None:
+    def _remember(self, instance: InstanceId, beat: Beat, is_live: bool) -> None:
+        boots = self._boots.setdefault(instance, {})
+        boots[beat.boot_id] = is_live or boots.get(beat.boot_id, False)
+        if len(boots) > _MOST_BOOTS:
+            del boots[next(iter(boots))]
         self._beats.pop(instance, None)
         self._beats[instance] = beat
         if len(self._beats) > _MOST_STRANGERS:
-            del self._beats[next(iter(self._beats))]
+            oldest = next(iter(self._beats))
+            del self._beats[oldest], self._boots[oldest]
 
     def _take_notice(self, notice: Notice) -> None:
         """Only a live one: what is read back was announced before, and an agent may long have begun again."""

@@ -203,7 +203,12 @@ class Loop:
         if len(self._noted) > _MOST_NOTED:
             del self._noted[next(iter(self._noted))]
         machine, said = MachineId(beat.machine_id), Beat(beat.boot_id, beat.sequence)
-        self._queue.put_nowait(lambda: self._store.transact(lambda tx: tx.note_first_beat(machine, instance, said)))
+
+        async def note() -> None:
+            if self._noted.get(instance) == said.boot_id:  # Put off by an outage, it may have been overtaken.
+                await self._store.transact(lambda tx: tx.note_first_beat(machine, instance, said))
+
+        self._queue.put_nowait(note)
 
     def dead_letter(self, record: Record, cause: Undecodable) -> None:
         if not self._letters:
@@ -393,6 +398,13 @@ class Loop:
         """As stored by whoever judges its partition, else as this process heard it."""
         stored = await self._store.transact(lambda tx: tx.first_beat(instance)) if self._store.is_shared else None
         return stored or (self._ingest.heard(instance) if self._ingest is not None else None)
+
+    async def boots(self, instance: InstanceId, only_live: bool = False) -> frozenset[str]:
+        heard = self._ingest.boots(instance, only_live) if self._ingest is not None else frozenset()
+        if only_live or not self._store.is_shared:
+            return heard
+        stored = await self._store.transact(lambda tx: tx.first_beat(instance))
+        return heard if stored is None else heard | {stored.boot_id}
 
     def agent_command(self, machine: Machine, instance: InstanceId) -> str:
         return self._agent_command(machine, instance)

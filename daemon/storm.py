@@ -29,7 +29,7 @@ def note_storm(tx: Tx, delayed: Delayed, now: datetime) -> None:
     if delayed.waits_for not in PLACES:
         return
     storm = tx.storm()
-    if storm is not None and now - storm.seen_at < _TOLD_EVERY:
+    if storm is not None and abs(now - storm.seen_at) < _TOLD_EVERY:
         return
     tx.set_storm(Storm(storm.since if storm else now, now))
     tx.raise_alert(STORM, f"more machines are dead than may be failed over at once: {delayed.because}", now)

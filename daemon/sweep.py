@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import zip_longest
 
 import structlog
 
@@ -126,9 +127,8 @@ class Sweep:
 
         owed = {debt.id: debt for debt in await self._store.transact(lambda tx: tx.open_debts())}
         due = [owed[number] for number in self._due_dates.ring((one.id, one.due_at or now) for one in owed.values())]
-        # What still bills comes first; a standby for the next time can wait. Who is left out is rung again soon: a long
-        # round would keep waiting what becomes due meanwhile.
-        due.sort(key=_urgency)
+        # Who is left out is rung again soon: a long round would keep waiting what becomes due meanwhile.
+        due = _in_turn(due)
         ended = await asyncio.gather(*(one(debt) for debt in due[:_DEBTS_A_ROUND]), return_exceptions=True)
         for error in ended:
             if isinstance(error, BaseException):
@@ -225,7 +225,10 @@ class Sweep:
         """A fenced host that was silent may return: it is stopped until it reads so, or until it is gone."""
         shown = await self._cloud.look(instance)
         if shown is None:
-            return
+            listing = await self._cloud.list(about=(instance,))
+            if listing.complete and instance not in listing.instances:
+                return
+            raise NotYet("one read shows the old instance no more, the listing does not say so", timedelta(seconds=30))
         if shown.status is Status.EXITED and not shown.wants_running and not shown.is_interruptible:
             return
         if shown.wants_running or shown.is_interruptible:
@@ -331,10 +334,17 @@ def _paid(tx: Tx, debt: Debt, at: datetime) -> None:
             tx.resolve_alert(debt_alert(moot), at)
 
 
-def _urgency(debt: Debt) -> int:
-    return 0 if debt.kind in _DESTROYS else 2 if debt.kind is DebtKind.REARM else 1
+def _in_turn(due: Iterable[Debt]) -> list[Debt]:
+    """A customer who stands still because of us comes first, then what may write beside its replacement, then what bills;
+    a standby for the next time can wait. Each kind has its turn in every lap: none waits for ever behind another."""
+    kinds: dict[int, list[Debt]] = {}
+    for debt in due:
+        kinds.setdefault(_URGENCY.get(debt.kind, 2), []).append(debt)
+    laps = zip_longest(*(kinds[urgency] for urgency in sorted(kinds)))
+    return [debt for lap in laps for debt in lap if debt is not None]
 
 
+_URGENCY = {DebtKind.START_INSTANCE: 0, DebtKind.STOP_INSTANCE: 1, DebtKind.REARM: 3}
 _DESTROYS = (DebtKind.DESTROY_INSTANCE, DebtKind.DESTROY_CLAIM)
 
 

@@ -50,7 +50,7 @@ class Storm:
     """When a machine last had to wait for a place."""
 
     def is_over(self, now: datetime, policy: Policy) -> bool:
-        return now - self.seen_at >= timedelta(seconds=policy.storm_cooldown_s)
+        return abs(now - self.seen_at) >= timedelta(seconds=policy.storm_cooldown_s)  # It lies ahead after a step back.
 
 
 @dataclass(frozen=True, slots=True)

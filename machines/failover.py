@@ -165,8 +165,8 @@ def _on_heard(machine: Machine, signal: Heard, now: datetime) -> Decision:
         return Decision(machine)  # On its way since before our stop.
     partition = machine.partition if signal.partition is None else signal.partition
     heard = replace(machine, boot_id=signal.boot_id, interval_s=signal.interval_s, partition=partition)
-    if not signal.is_live:
-        return Decision(heard)
+    if not signal.is_live:  # In a failover a new life of the agent is a proof, and what is read back proves nothing.
+        return Decision(heard if machine.failover is None else replace(heard, boot_id=machine.boot_id))
     if hold is not None and hold.boot_id != signal.boot_id:
         heard = replace(heard, hold=None)
     if machine.failover is not None:

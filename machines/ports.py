@@ -225,6 +225,11 @@ class Fleet(Protocol):
         """What the instance said over the heartbeat path, whichever replica heard it."""
         ...
 
+    async def boots(self, instance: InstanceId, only_live: bool = False) -> frozenset[str]:
+        """The boot ids of the lives of the instance's agent that are remembered, the last ones. `only_live`: those whose
+        beats this process heard as they came; others it may only have read back."""
+        ...
+
     def agent_command(self, machine: Machine, instance: InstanceId) -> str:
         """The shell line that starts this machine's heartbeat agent on the instance."""
         ...

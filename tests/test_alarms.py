@@ -82,3 +82,12 @@ def test_what_was_set_under_a_clock_that_was_an_hour_ahead_before_we_began_waits
     assert alarms.ring([owed]) == []
     hands.passes(1)
     assert alarms.ring([owed]) == [1]
+
+
+def test_whoever_has_waited_longest_stays_the_first():
+    hands = Hands()
+    alarms = Alarms(hands)  # type: ignore[arg-type]
+    assert alarms.ring([looking_at(T0, 1), looking_at(T0, 2)]) == [1, 2]
+    hands.passes(6)
+    put_off = hands.time - timedelta(seconds=1)
+    assert alarms.ring([looking_at(put_off, 1), looking_at(T0, 2)]) == [2, 1], "2 was left out"

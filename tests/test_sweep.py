@@ -13,7 +13,7 @@ import pytest
 
 from adapters.sql import StoreUnavailable
 from daemon.demo_watch import Look, narrate
-from daemon.sweep import Sweep
+from daemon.sweep import Sweep, _in_turn
 from machines.errors import NotYet, Refused
 from machines.model import (
     Debt,
@@ -269,3 +269,21 @@ async def test_a_debt_that_ended_the_daemon_is_told_and_waits_longer_each_life()
         await sweep.pay_debts()
         assert provider.destroyed == [owed.instance]
         assert await s.store.transact(lambda tx: tx.open_alerts()) == []
+
+
+def test_no_kind_of_debt_waits_behind_all_of_another() -> None:
+    def debts(kind: DebtKind, first: int, count: int) -> list[Debt]:
+        return [
+            Debt(kind, MachineId(1), None, InstanceId(number), None, None, "", id=number)
+            for number in range(first, first + count)
+        ]
+
+    stuck = debts(DebtKind.DESTROY_INSTANCE, 1, 40)
+    rest = [
+        *debts(DebtKind.REARM, 50, 2),
+        *debts(DebtKind.STOP_INSTANCE, 60, 2),
+        *debts(DebtKind.START_INSTANCE, 70, 1),
+    ]
+    turn = [debt.kind for debt in _in_turn([*stuck, *rest])]
+    assert turn[:4] == [DebtKind.START_INSTANCE, DebtKind.STOP_INSTANCE, DebtKind.DESTROY_INSTANCE, DebtKind.REARM]
+    assert turn[4:7] == [DebtKind.STOP_INSTANCE, DebtKind.DESTROY_INSTANCE, DebtKind.REARM]

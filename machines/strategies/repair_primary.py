@@ -5,6 +5,7 @@ A reboot keeps the GPU and the disk (facts/vast-api.md, section 5); it is the ch
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -16,7 +17,8 @@ from machines.saga import Step, StepContext, Strategy
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    boot_id: str
+    boot_ids: tuple[str, ...]
+    """Every life of the agent that anybody had heard of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,24 +40,27 @@ def primary_of(machine: Machine) -> InstanceId:
 
 
 async def note_boot(ctx: StepContext) -> Noted:
-    """Which boot spoke last, written down before anything is rebooted: afterwards nobody could tell."""
-    heard = await ctx.fleet.heard(primary_of(ctx.machine))
-    return Noted(heard.boot_id if heard else ctx.machine.boot_id)
+    """Whose beats are old, written down before anything is rebooted: afterwards nobody could tell."""
+    begun = [entry for entry in ctx.entries if entry.step == REBOOT.name]
+    if any(entry.mark is Mark.DONE for entry in begun):  # A journal of the version that had no such step.
+        return Noted((ctx.output(REBOOT).boot_id_before,))
+    if begun:
+        raise Refused("primary_not_restartable", "it was rebooted before anybody had noted which beats are old")
+    return Noted(tuple(sorted({*await ctx.fleet.boots(primary_of(ctx.machine)), ctx.machine.boot_id})))
 
 
 async def reboot(ctx: StepContext) -> Rebooted:
     """One whose answer was lost, in a crash or on the wire, is read back, and repeated only where it had no effect."""
-    primary, before = primary_of(ctx.machine), ctx.output(NOTE_BOOT).boot_id
+    primary, before = primary_of(ctx.machine), ctx.output(NOTE_BOOT).boot_ids
     tried = [entry.at for entry in ctx.entries if entry.step == REBOOT.name and entry.mark is Mark.STARTED]
     if not tried or not await _has_come_back(ctx, primary, before, tried[0]):
         await ctx.cloud.reboot(primary)
-    return Rebooted(primary, before)
+    return Rebooted(primary, ctx.machine.boot_id)
 
 
-async def _has_come_back(ctx: StepContext, primary: InstanceId, before: str, tried_at: datetime) -> bool:
+async def _has_come_back(ctx: StepContext, primary: InstanceId, before: Collection[str], tried_at: datetime) -> bool:
     """Raise NotYet while it may still come."""
-    heard = await ctx.fleet.heard(primary)
-    if heard is not None and heard.boot_id != before:
+    if await _new_boot(ctx, primary, before) is not None:
         return True
     shown = (await ctx.cloud.list(about=(primary,))).instances.get(primary)
     if shown is None:
@@ -70,12 +75,9 @@ async def _has_come_back(ctx: StepContext, primary: InstanceId, before: str, tri
 async def await_heartbeat(ctx: StepContext) -> SpokeAgain:
     """A new boot of the agent is the proof: an old beat that arrives late must not pass for it."""
     rebooted = ctx.output(REBOOT)
-    heard = await ctx.fleet.heard(rebooted.instance)
-    if heard is not None and heard.boot_id != rebooted.boot_id_before:
-        return SpokeAgain(heard.boot_id)
-    saved = ctx.machine.boot_id  # Its partition may be another replica's, which saves what it hears of a machine.
-    if saved not in ("", rebooted.boot_id_before):
-        return SpokeAgain(saved)
+    new = await _new_boot(ctx, rebooted.instance, ctx.output(NOTE_BOOT).boot_ids)
+    if new is not None:
+        return SpokeAgain(new)
     shown = (await ctx.cloud.list(about=(rebooted.instance,))).instances.get(rebooted.instance)
     waits = [entry for entry in ctx.entries if entry.step == "await_heartbeat" and entry.until is not None]
     if shown is not None and shown.status is Status.EXITED:
@@ -84,6 +86,13 @@ async def await_heartbeat(ctx: StepContext) -> SpokeAgain:
             raise Refused("primary_not_restartable", "the container exited again after its reboot")
         raise NotYet("the rebooted primary has not spoken yet", _LOOK_AGAIN)
     raise NotYet(f"the rebooted primary has not spoken yet{_CAME_UP}", _LOOK_AGAIN)
+
+
+async def _new_boot(ctx: StepContext, primary: InstanceId, before: Collection[str]) -> str | None:
+    """A life of the agent that nobody had heard of. Its partition may be another replica's, which saves what it hears of
+    a machine."""
+    heard = {*await ctx.fleet.boots(primary, only_live=True), ctx.machine.boot_id} - {*before, ""}
+    return min(heard, default=None)
 
 
 _READ_BACK_AGAIN = timedelta(seconds=5)

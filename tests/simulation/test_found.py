@@ -53,3 +53,26 @@ def test_a_create_that_waited_for_its_turn_is_not_sent_by_a_replica_that_was_ove
     outcome = simulate(202, SCENARIOS["S2"], "all", (0, 2))
     assert outcome.violations == ()
     assert outcome.seen["failovers"] == 1
+
+
+def test_an_older_life_of_the_agent_is_no_proof_that_a_reboot_helped() -> None:
+    """A beat that tells of a broken GPU saves no boot id: memory knew another life than the books did."""
+    outcome = play(
+        Event(20, "gpu_breaks", 0),
+        Event(40, "agent_dies", 0, 2),
+        Event(120, "container_crashes", 0),
+        minutes=20,
+    )
+    assert outcome.seen["failover succeeded by repair_primary"] == 0
+    assert outcome.seen["failover succeeded by cpu_standby"] == 1
+
+
+def test_beats_from_before_a_notice_are_no_sign_of_life_after_it() -> None:
+    """Seed 3035 of S12: both were read in one go, after a pause."""
+    outcome = play(
+        Event(20, "container_crashes", 0),
+        Event(240, "replica_is_frozen", 0, 290),
+        Event(330, "newest_rental_dies", 0),
+        minutes=25,
+    )
+    assert outcome.seen["edge detecting -> healthy"] == 0
