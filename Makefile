@@ -28,7 +28,7 @@ demo: .venv/.runtime
 test: lint
 	$(BIN)/python -m pytest $(or $(TESTS),--ignore=tests/real)
 
-# Daemons, broker and database as real processes, one situation a module: all of them, or one by REAL=s5.
+# Daemons, broker and database as real processes: all of them, or one situation by REAL=s5, or one module by REAL=s9_clock.
 test-real: .venv/.dev
 	$(BIN)/python -m pytest $(if $(REAL),tests/real/test_$(REAL)_*.py,tests/real)
 

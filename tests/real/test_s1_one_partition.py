@@ -104,7 +104,7 @@ def test_only_the_machines_of_a_partition_that_stands_still_are_frozen(scene: Sc
             old = {number: stack.kill_host_of(number) for number in (dead_there, dead_elsewhere)}
             failover = the_failover_of(stack, dead_elsewhere)["failover_id"]
             wait_for_success(stack, failover)
-            stack.never("a verdict on a frozen machine", lambda: any(map(stack.failovers, frozen)), MINUTE)
+            stack.never("a verdict on a frozen machine", lambda: any(map(stack.failovers, frozen)), MINUTE / 2)
             assert list(stack.alerts()) == ["observer-blind"], "one alert, and not one a machine"
         finally:
             scene.second.start()

@@ -7,7 +7,7 @@ is refused, and what a call that was in flight still rents never serves and is d
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -24,6 +24,7 @@ from tests.stories import differences, wait_for_success, wait_until_healthy
 SPEED = 10.0
 PAUSE_S = 60.0
 """Of the world's time: longer than a lease and than the broker's patience with a member."""
+GONE_WITHIN_S = 120.0
 WARM_POOL = (
     *("check_standby", "fence_primary", "start_standby", "await_running"),
     *("verify_workspace", "start_agent", "await_heartbeat", "hand_over"),
@@ -118,9 +119,12 @@ def test_what_a_paused_daemon_held_at_each_boundary_is_finished_by_the_other(
                 wait_until_healthy(stack, number)
             time.sleep(max(0.0, PAUSE_S / SPEED - (time.monotonic() - paused_at)))
             histories = {failover: stack.timeline(failover) for failover in failovers.values()}
+            before = rented_now(stack, failovers.values())
         finally:
             paused.process.resume()
-        time.sleep(PAUSE_S / SPEED / 2)
+        surplus = surplus_after(stack, failovers.values(), before)
+        racing = sum(step in ("rent_candidate", "restore") for step in machines.values())
+        assert len(surplus) <= racing, "more than one for each call that may have been in flight"
         for number, failover in failovers.items():
             assert stack.timeline(failover) == histories[failover], "the one that was paused wrote into it"
             assert histories[failover]["strategy_succeeded"] == strategy, histories[failover]["attempts"]
@@ -132,6 +136,28 @@ def test_what_a_paused_daemon_held_at_each_boundary_is_finished_by_the_other(
             assert len(rented) == len(set(rented)), "rented twice under one label"
             assert set(rented) <= rows.labels(failover), "rented without a journal"
     assert not truth.wrongs
+
+
+def rented_now(stack: Stack, failovers: Iterable[str]) -> dict[int, bool]:
+    """The rentals of these failovers, and whether each serves, by the provider's truth."""
+    marks = [f"-{failover}-" for failover in failovers]
+    rows = [row for row in stack.world()["instances"] if any(mark in (row["label"] or "") for mark in marks)]
+    return {row["id"]: row["serving"] for row in rows}
+
+
+def surplus_after(stack: Stack, failovers: Iterable[str], before: dict[int, bool]) -> set[int]:
+    """What was still rented after the pause, all failovers being over: it never serves, and is gone within two minutes of
+    the world's time (facts/scenarios.md, S2)."""
+    names, surplus = tuple(failovers), set()
+    deadline = time.monotonic() + GONE_WITHIN_S / SPEED
+    while time.monotonic() < deadline:
+        fresh = {number: serves for number, serves in rented_now(stack, names).items() if number not in before}
+        assert not any(fresh.values()), f"a surplus rental serves: {fresh}"
+        surplus |= fresh.keys()
+        time.sleep(0.1)
+    left = surplus & rented_now(stack, names).keys()
+    assert not left, f"not destroyed within {GONE_WITHIN_S:.0f} s: {left}"
+    return surplus
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from aiokafka.errors import MessageSizeTooLargeError
 
 from events import codec, topics
 from tests.real.truth import watching
@@ -126,8 +127,9 @@ POISON: dict[str, bytes] = {
     "no JSON": bytes(range(256)),
     "empty": b"",
 }
-VERY_LONG = b'{"machine_id":4,"note":"' + b"x" * 1_000_000 + b'"}'
-"""About the most that the broker takes."""
+VERY_LONG = b'{"machine_id":4,"note":"' + b"y" * 5_000_000 + b'"}'
+"""Five megabytes; the broker takes them only where it is told to."""
+TAKEN_BYTES = 6_000_000
 
 
 def test_poison_is_put_aside_with_its_cause_and_nobody_is_condemned_by_it(stack: Stack) -> None:
@@ -135,6 +137,9 @@ def test_poison_is_put_aside_with_its_cause_and_nobody_is_condemned_by_it(stack:
         wait_until_healthy(stack, number)
     before = verdicts(stack)
     number = silence(stack, POISONED)
+    with pytest.raises(MessageSizeTooLargeError):
+        stack.produce(topics.HEARTBEATS, b"%d" % POISONED, VERY_LONG)
+    asyncio.run(records.allow(stack.bootstrap, topics.HEARTBEATS, TAKEN_BYTES))
     with watching(stack) as truth, poisoning(stack):
         letters = stack.until("every poison is a dead letter", lambda: dead_letters(stack))
         assert {name: headers(letters[name])["x-dlq-topic"] for name in POISON} == dict.fromkeys(
@@ -183,4 +188,5 @@ def dead_letters(stack: Stack) -> dict[str, Any] | None:
     found = {record.value or b"": record for record in stack.records(topics.DEAD_LETTERS)}
     kept = {name: poison[: codec.MAX_RECORD_BYTES] for name, poison in POISON.items()}
     letters = {name: found[beginning] for name, beginning in kept.items() if beginning in found}
-    return letters if letters.keys() == POISON.keys() else None
+    is_complete = letters.keys() == POISON.keys() and VERY_LONG[: codec.MAX_RECORD_BYTES] in found
+    return letters if is_complete else None

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 
 async def read(bootstrap: str, topic: str) -> list[ConsumerRecord]:
@@ -26,8 +27,22 @@ async def read(bootstrap: str, topic: str) -> list[ConsumerRecord]:
     return sorted(found, key=lambda record: (record.partition, record.offset))
 
 
+async def allow(bootstrap: str, topic: str, record_bytes: int) -> None:
+    """So large a record is taken by the topic from now on; without it, a broker refuses what is over a megabyte."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    async with asyncio.timeout(20):
+        await admin.start()
+        try:
+            settings = {"max.message.bytes": str(record_bytes)}
+            (answer,) = await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, settings)])
+            assert all(resource[0] == 0 for resource in answer.resources), answer
+        finally:
+            await admin.close()
+
+
 async def produce(bootstrap: str, topic: str, key: bytes | None, values: Sequence[bytes]) -> None:
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all")
+    most = max([1_048_576, *(len(value) + 4096 for value in values)])
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", max_request_size=most)
     async with asyncio.timeout(20):
         await producer.start()
         try:
