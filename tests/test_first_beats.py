@@ -68,18 +68,21 @@ async def test_a_fleet_of_strangers_is_registered_many_at_a_time_and_each_of_the
 async def test_a_reboot_that_helped_is_seen_also_where_another_replica_hears_the_machine() -> None:
     async with stage() as s:
         machine = await s.machine(boot_id="b1")
-        rebooted = repair_primary.Rebooted(InstanceId(456789), "b1")
+        outputs = {
+            "note_boot": repair_primary.Noted(("b0", "b1")),
+            "reboot": repair_primary.Rebooted(InstanceId(456789), "b1"),
+        }
 
         class Silent:
-            async def heard(self, instance: InstanceId) -> None:
-                return None
+            async def boots(self, instance: InstanceId, only_live: bool = False) -> frozenset[str]:
+                return frozenset()
 
         class Cloud:
             async def list(self, max_age_s: float = 0.0, about: object = None) -> Any:
                 return SimpleNamespace(instances={})
 
         ctx: Any = SimpleNamespace(
-            machine=machine, fleet=Silent(), cloud=Cloud(), entries=(), output=lambda step: rebooted
+            machine=machine, fleet=Silent(), cloud=Cloud(), entries=(), output=lambda step: outputs[step.name]
         )
         with pytest.raises(NotYet):
             await repair_primary.await_heartbeat(ctx)
