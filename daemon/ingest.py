@@ -157,8 +157,15 @@ class Ingest:
             self._detector.forget(machine.id)
             return
         alert = machine.state is not State.HEALTHY
-        boot = machine.boot_id
-        self._detector.arm(machine.id, partition, machine.primary, machine.interval_s, alert=alert, boot_id=boot)
+        self._detector.arm(
+            machine.id,
+            partition,
+            machine.primary,
+            machine.interval_s,
+            alert=alert,
+            boot_id=machine.boot_id,
+            sequence=machine.last_sequence,
+        )
         if machine.state not in (State.HEALTHY, State.RECOVERED) or machine.failover is not None:
             self._detector.disarm(machine.id)
 
@@ -312,7 +319,9 @@ class Ingest:
     def _take_notice(self, notice: Notice) -> None:
         """Only a live one: what is read back was announced before, and an agent may long have begun again."""
         what = f"{notice.what} {notice.detail}".strip()
-        self._sink.post(MachineId(notice.machine_id), Noticed(InstanceId(notice.instance_id), Source.NOTICE, what))
+        machine, instance = MachineId(notice.machine_id), InstanceId(notice.instance_id)
+        sequence = self._detector.sequence_of(machine) if self._detector.primary_of(machine) == instance else None
+        self._sink.post(machine, Noticed(instance, Source.NOTICE, what, sequence))
 
     def _take_tick(self, partition: int, record: Record) -> None:
         try:
@@ -358,7 +367,7 @@ class Ingest:
                 self._detector.rearm(silence.machine_id)
             else:
                 machine = MachineId(silence.machine_id)
-                self._sink.post(machine, Silenced(silence.silent_s, silence.grace_s))
+                self._sink.post(machine, Silenced(silence.silent_s, silence.grace_s, silence.sequence))
 
     def _judge_paths(self) -> None:
         faults = {number: fault for number in self._paths if (fault := self._path_fault(number))}

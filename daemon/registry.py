@@ -262,6 +262,7 @@ def _embodied(machine: Machine, shown: Instance, now: datetime) -> Machine:
         ssh=shown.ssh,
         host_key=None,
         boot_id="",
+        last_sequence=None,
         is_interruptible=shown.is_interruptible,
         price_per_hour=shown.price_per_hour,
         state=State.HEALTHY,

@@ -39,8 +39,8 @@ def gave(name: str, output: Mapping[str, Any], attempt: Mapping[str, Any]) -> st
             return f"heard over {way}"
         case "await_heartbeat", {"boot_id": _}:
             return "it speaks again, with a new boot"
-        case "note_boot", {"boot_id": boot_id}:
-            return f"boot {boot_id} spoke last"
+        case "note_boot", {"boot_ids": [*boots]}:
+            return f"boots {', '.join(boot for boot in boots if boot) or 'unknown'} have spoken before"
         case "reboot", {"instance": instance}:
             return f"instance {instance} was rebooted"
         case "check_standby", {"standby": standby, "volume": volume}:

@@ -76,6 +76,8 @@ class Silence:
     machine_id: int
     silent_s: float
     grace_s: float
+    sequence: int | None
+    """Of its last beat; None where none was heard."""
 
 
 @dataclass(slots=True)
@@ -151,12 +153,21 @@ class Detector:
     # -- registration: the slow path
 
     def arm(
-        self, machine_id: int, partition: int, instance: int, interval_s: float, *, alert: bool, boot_id: str = ""
+        self,
+        machine_id: int,
+        partition: int,
+        instance: int,
+        interval_s: float,
+        *,
+        alert: bool,
+        boot_id: str = "",
+        sequence: int | None = None,
     ) -> None:
         """Judge the machine on this partition from now on; also one that was not heard yet.
 
         A machine that is armed again for the same instance keeps what was heard of it. `boot_id` is the agent's that is
-        known already: its beats are no news, or every change of owners would make news of the whole partition.
+        known already: its beats are no news, or every change of owners would make news of the whole partition. Of them
+        those up to `sequence` were heard before: they are nothing at all.
         """
         if partition not in self._slots:
             return
@@ -164,7 +175,7 @@ class Detector:
         if slots.instance[index] != instance:
             slots.instance[index] = instance
             slots.boot[index] = hash(boot_id) if boot_id else 0
-            slots.sequence[index] = -1
+            slots.sequence[index] = -1 if sequence is None or not boot_id else sequence
             slots.heard[index] = self._clocks[partition].now
         slots.grace[index] = self._policy.grace_s(interval_s)
         slots.alert[index] = alert
@@ -244,7 +255,15 @@ class Detector:
     def _silence(self, slots: _Slots, index: int, now: float) -> Silence:
         slots.deadline[index] = inf
         slots.alert[index] = 1
-        return Silence(slots.ids[index], now - slots.heard[index], slots.grace[index])
+        sequence = slots.sequence[index]
+        silent_s = now - slots.heard[index]
+        return Silence(slots.ids[index], silent_s, slots.grace[index], None if sequence < 0 else sequence)
+
+    def sequence_of(self, machine_id: int) -> int | None:
+        """Of the last beat that was heard of the machine's primary."""
+        place = self._where.get(machine_id)
+        found = -1 if place is None else self._slots[place[0]].sequence[place[1]]
+        return None if found < 0 else found
 
     def rearm(self, machine_id: int) -> None:
         """Judge it again later: a silence that was reported while the observer could not be trusted."""

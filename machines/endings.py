@@ -68,6 +68,7 @@ def _won(machine: Machine, running: Running, new: Replacement, now: datetime) ->
         ssh=new.ssh,
         host_key=new.host_key,
         boot_id=new.boot_id,
+        last_sequence=None,
         is_interruptible=new.is_interruptible,
         price_per_hour=new.price_per_hour,
         evidence=None,

@@ -154,6 +154,7 @@ def _on_silence(machine: Machine, signal: Silenced, now: datetime, policy: Polic
     if machine.state not in _SERVING or machine.primary is None or machine.failover is not None:
         return Decision(machine)
     because = f"silent for {signal.silent_s:.0f} s of log time, the grace period is {signal.grace_s:.0f} s"
+    machine = replace(machine, last_sequence=signal.sequence)
     return _suspect(machine, Trigger.HEARTBEAT_MISSED, now, policy, because)
 
 
@@ -164,9 +165,13 @@ def _on_heard(machine: Machine, signal: Heard, now: datetime) -> Decision:
     if hold is not None and hold.is_stopped and hold.boot_id == signal.boot_id:
         return Decision(machine)  # On its way since before our stop.
     partition = machine.partition if signal.partition is None else signal.partition
-    heard = replace(machine, boot_id=signal.boot_id, interval_s=signal.interval_s, partition=partition)
-    if not signal.is_live:  # In a failover a new life of the agent is a proof, and what is read back proves nothing.
-        return Decision(heard if machine.failover is None else replace(heard, boot_id=machine.boot_id))
+    heard = replace(machine, interval_s=signal.interval_s, partition=partition)
+    if not signal.is_live and machine.failover is not None:
+        return Decision(heard)  # A new life of the agent would be a proof, and what is read back proves nothing.
+    if signal.boot_id != machine.boot_id:
+        heard = replace(heard, boot_id=signal.boot_id, last_sequence=None)
+    if not signal.is_live:
+        return Decision(heard)
     if hold is not None and hold.boot_id != signal.boot_id:
         heard = replace(heard, hold=None)
     if machine.failover is not None:
@@ -210,6 +215,7 @@ def _on_notice(machine: Machine, signal: Noticed, now: datetime, policy: Policy)
         return Decision(machine)
     if machine.state in _SERVING:
         because = f"{signal.source.value} announced an end: {signal.what}"
+        machine = replace(machine, last_sequence=signal.sequence or machine.last_sequence)
         return _suspect(machine, Trigger.DEATH_NOTICED, now, policy, because)
     is_asked = machine.state is State.DETECTING and not is_held(machine, now, policy)
     return Decision(machine, (Probe(),) if is_asked else ())

@@ -213,6 +213,8 @@ class Machine:
     interval_s: float = 10.0
     """The interval that its heartbeats declare, in seconds."""
     boot_id: str = ""
+    last_sequence: int | None = None
+    """Of that boot's last beat before it fell silent: what comes up to it is a replay."""
     because: str = ""
     """Why it is in this state, for people."""
     since: datetime | None = None

@@ -27,6 +27,8 @@ class Silenced:
 
     silent_s: float
     grace_s: float
+    sequence: int | None = None
+    """Of its last beat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,8 @@ class Noticed:
     instance: InstanceId
     source: Source
     what: str
+    sequence: int | None = None
+    """Of the last beat before it, where that is known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -196,3 +196,11 @@ def test_a_suspect_that_speaks_is_news_also_where_its_agent_is_known():
     story.tick()
     story.detector.arm(1, 0, 11, 10.0, alert=True, boot_id="b1")
     assert [news.is_resumed for news in story.beat(sequence=7)] == [True]
+
+
+def test_a_replay_is_nothing_also_to_a_replica_that_did_not_hear_what_is_replayed():
+    story = Story()
+    story.tick()
+    story.detector.arm(1, 0, 11, 10.0, alert=True, boot_id="b1", sequence=7)
+    assert [story.beat(sequence=number) for number in range(1, 8)] == [[]] * 7
+    assert [news.beat.sequence for news in story.beat(sequence=8)] == [8]

@@ -362,3 +362,12 @@ def test_whatever_comes_in_whatever_order_the_machine_stays_sound(signals, mode,
         assert len(begins) <= 1
         assert not begins or decision.machine.failover == begins[0].failover
         machine = decision.machine
+
+
+def test_the_last_beat_before_a_silence_is_remembered_for_the_life_of_that_agent():
+    machine, _ = tell(replace(HEALTHY, boot_id="b1"), Silenced(31.0, 30.0, 71))
+    assert machine.last_sequence == 71
+    again, _ = tell(machine, Heard(OLD, "b1", 10.0, 0))
+    assert again.last_sequence == 71
+    anew, _ = tell(machine, Heard(OLD, "b2", 10.0, 0))
+    assert anew.last_sequence is None

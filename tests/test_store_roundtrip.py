@@ -86,6 +86,7 @@ machines = st.builds(
     partition=st.none() | st.integers(0, 4095),
     interval_s=numbers,
     boot_id=words,
+    last_sequence=st.none() | st.integers(0, 2**62),
     because=words,
     since=st.none() | times,
     evidence=st.none() | evidences,
@@ -134,7 +135,7 @@ def test_every_field_of_a_machine_is_tried() -> None:
     tried = {
         "id", "name", "state", "version", "fence", "setting", "mode", "priority", "primary", "host", "landlord",
         "is_interruptible", "ssh", "host_key", "workspace_path", "workload", "partition", "interval_s", "boot_id",
-        "because", "since", "evidence", "look_at", "failover", "last_failover", "price_per_hour",
+        "last_sequence", "because", "since", "evidence", "look_at", "failover", "last_failover", "price_per_hour",
         "volume", "standby", "hold", "queued", "suspicions",
     }  # fmt: skip
     assert set(default) == tried

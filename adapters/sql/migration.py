@@ -13,7 +13,7 @@ from sqlalchemy import Connection, inspect, text
 from adapters.sql.engine import lock_schema, make_engine, outages_named
 from adapters.sql.errors import SchemaUnknown, StoreDamaged
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
 """Every revision in `migrations/versions`, oldest first."""
 HEAD = REVISIONS[-1]
 _ALEMBIC = Lock()

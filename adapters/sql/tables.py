@@ -88,6 +88,7 @@ class Machines(Row, table=True):
     heartbeat_partition: int | None = Field(sa_column=Column(Integer))
     interval_s: float = Field(sa_column=Column(Double, nullable=False))
     boot_id: str = Field(sa_column=Column(Prose, nullable=False))
+    last_sequence: int | None = Field(sa_column=Column(BigInteger))
     because: str = Field(sa_column=Column(Prose, nullable=False))
     since: datetime | None = Field(sa_column=Column(UtcDateTime))
     evidence: dict[str, Any] | None = Field(sa_column=Column(nested()))
