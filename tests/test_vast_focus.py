@@ -197,7 +197,7 @@ async def test_a_crowd_that_was_seen_once_only_is_found_out_and_the_whole_list_i
 
 
 @virtual
-async def test_a_rental_whose_label_is_the_only_one_is_destroyed_and_proved_gone() -> None:
+async def test_a_rental_whose_label_is_the_only_one_is_proved_gone_by_the_whole_list() -> None:
     market = Market(labels={2: "fo-dep1-mine"})
     cloud = market.cloud()
     await asyncio.sleep(100)  # Nothing of a former process may still come.
