@@ -202,9 +202,9 @@ class Focus:
 
     def _judged(self, question: _Question, scan: Scan, began: float, at: datetime) -> _Answer:
         rows = tuple(scan.rows.values())
-        shows_a_control = bool(_names(question, scan) & set(question.controls))
-        if not shows_a_control:
-            self._forget(question.controls)  # Gone, it seems: others are taken the next time.
+        names = _names(question, scan)
+        shows_a_control = bool(names & set(question.controls))
+        self._forget({*question.keys, *question.controls} - names)  # Gone, it seems: no controls for the next time.
         if rows:
             self._succeed(question.column)
         else:
