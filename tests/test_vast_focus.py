@@ -303,7 +303,7 @@ async def test_a_rental_that_lives_is_not_proved_gone_while_filters_come_and_go(
 async def test_rentals_that_went_one_by_one_are_no_controls_for_those_that_go_after_them() -> None:
     market = Market(labels={number: f"fo-dep1-{number}" for number in range(1, 9)})
     cloud = market.cloud()
-    await cloud.list(about=[InstanceId(1)])
+    await cloud.list(about=[InstanceId(2900)])
     asked = len(market.asked)
     for number in range(8, 1, -1):
         del market.rentals[number]
