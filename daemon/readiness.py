@@ -35,8 +35,8 @@ log = structlog.get_logger(__name__)
 _MOST_AT_ONCE = 8
 _GONE_ROUNDS = 2
 _HOSTS_A_ROUND = 2
-_REST, _QUICK_S = 4.0, 5.0
-"""After a listing that took longer than that, so many times as long passes before the next."""
+_REST, _QUICK_S, _LONGEST_REST_S = 4.0, 5.0, 60.0
+"""After a listing that took longer than `_QUICK_S`, so many times as long passes before the next, within a bound."""
 _KEEP_OF_OTHERS = timedelta(minutes=2)
 _SNAPSHOT_EVERY_S = 120.0
 """So often the store of snapshots is asked about one machine, unless somebody wants to know now."""
@@ -88,8 +88,10 @@ class ReadinessPoll:
         listing, problem = await self._listing(machines)
         if listing is not None:
             self._notice_the_gone(listing, machines)
-        took = self._clock.monotonic() - began
-        self._not_before = self._clock.monotonic() + (_REST * took if took > _QUICK_S else 0.0)
+            # One that failed cost patience too, but told nothing: the next may tell who is gone.
+            ended = self._clock.monotonic()
+            took = ended - began
+            self._not_before = ended + (min(_REST * took, _LONGEST_REST_S) if took > _QUICK_S else 0.0)
         self._forget_the_removed(self._loop.machines(), machines)
         await self._ask_hosts(machines)
         slots = asyncio.Semaphore(_MOST_AT_ONCE)

@@ -10,7 +10,8 @@ import pytest
 
 from daemon.api.documents import DryRunAnswer, ReadinessAnswer, StatusAnswer, StrategiesAnswer
 from daemon.api.strategies import ENGLISH, wants_english
-from machines.model import MachineId, Reason, Setting, Snapshot
+from machines.errors import StepError, Unknown
+from machines.model import Listing, MachineId, Reason, Setting, Snapshot
 from tests.test_api_stage import BEGIN, has_shape, settle, stage
 
 READINESS: dict[str, Any] = {
@@ -265,3 +266,37 @@ async def test_an_unknown_machine_is_404(path: str) -> None:
     async with stage() as s:
         assert (await s.http.get(f"/api/v1/failover/{path}")).status_code == 404
         assert (await s.http.post("/api/v1/failover/test/5", params=QUERY)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("took_s", "fault", "rest_s"),
+    [
+        (4.0, None, 0.0),
+        (10.0, None, 40.0),
+        (125.0, None, 60.0),
+        (125.0, Unknown("the list was not answered"), 0.0),
+    ],
+)
+async def test_a_poll_rests_only_after_a_long_listing_that_was_answered_and_a_minute_at_most(
+    monkeypatch: pytest.MonkeyPatch, took_s: float, fault: StepError | None, rest_s: float
+) -> None:
+    async with stage() as s:
+        asked: list[float] = []
+
+        async def slow(max_age_s: float = 0.0, about: object = None) -> Listing:
+            asked.append(s.clock.monotonic())
+            await s.clock.advance(took_s)
+            if fault is not None:
+                raise fault
+            return Listing({}, True, s.clock.now())
+
+        monkeypatch.setattr(s.outside, "list", slow)
+        poll = s.services.readiness.poll
+        await poll()
+        if rest_s:
+            await s.clock.advance(rest_s - 0.1)
+            await poll()
+            assert len(asked) == 1
+            await s.clock.advance(0.1)
+        await poll()
+        assert asked == [0.0, took_s + rest_s]

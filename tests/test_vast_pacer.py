@@ -9,9 +9,22 @@ import httpx
 import pytest
 
 from adapters.vast import KeyDead, VastSettings
+from adapters.vast.pacer import Pacer
+from adapters.vast.settings import CHANGE
 from machines.errors import Fenced, NotYet, Unknown
 from machines.model import InstanceId, OfferQuery
-from tests.test_vast_provider import CREATE, DEAD_KEY, DONE, LIST, Provider, claim, page, row, virtual
+from tests.test_vast_provider import (
+    CREATE,
+    DEAD_KEY,
+    DONE,
+    LIST,
+    Provider,
+    VirtualClock,
+    claim,
+    page,
+    row,
+    virtual,
+)
 
 QUERY = OfferQuery("RTX 4090", 1, 32.0, 0.6, 0.95)
 SEARCH = "POST /api/v0/bundles/"
@@ -236,3 +249,57 @@ def test_a_dead_key_is_told_by_every_call_and_is_never_an_answer(call: str) -> N
             await getattr(cloud, call)(*arguments.get(call, [InstanceId(7)]))
 
     story()
+
+
+class Replicas:
+    """Turns that other replicas share, with as long a queue and as slow a store as a test wants."""
+
+    def __init__(self, *waits: float, store_s: float = 0.0) -> None:
+        self.waits = list(waits)
+        self.store_s = store_s
+        self.booked: list[float] = []
+        self.held: list[tuple[str, float]] = []
+
+    async def book(self, route: str, spacing_s: float, most_s: float) -> float:
+        await asyncio.sleep(self.store_s)
+        self.booked.append(asyncio.get_running_loop().time())
+        return self.waits.pop(0) if self.waits else 0.0
+
+    async def hold(self, route: str, seconds: float) -> None:
+        self.held.append((route, seconds))
+
+
+@pytest.mark.parametrize(("wait", "store_s"), [(4.0, 0.0), (0.0, 4.0)])
+def test_a_hold_that_comes_while_a_turn_is_booked_or_waited_for_is_kept(wait: float, store_s: float) -> None:
+    @virtual
+    async def story() -> None:
+        replicas = Replicas(wait, store_s=store_s)
+        pacer, loop = Pacer(VirtualClock(), EXACT, replicas), asyncio.get_running_loop()
+        turn = asyncio.create_task(pacer.turn(CHANGE))
+        await asyncio.sleep(1)
+        pacer.hold(CHANGE, 20.0)
+        await turn
+        assert loop.time() == 21.0 + store_s
+        assert replicas.booked == [store_s, 21.0 + store_s], "the first turn passed unused"
+
+    story()
+
+
+@virtual
+async def test_a_turn_that_comes_too_late_is_told_and_holds_nobody_up() -> None:
+    pacer, loop = Pacer(VirtualClock(), EXACT, Replicas(3600.0)), asyncio.get_running_loop()
+    with pytest.raises(NotYet) as told:
+        await pacer.turn(CHANGE)
+    assert told.value.delay.total_seconds() == 3600.0
+    await pacer.turn(CHANGE)
+    assert loop.time() == 0.0
+
+
+@virtual
+async def test_what_the_provider_told_one_replica_is_told_to_all() -> None:
+    provider, replicas = Provider(), Replicas()
+    cloud = provider.cloud(EXACT)
+    cloud._api._pacer._turns = replicas
+    provider.on(STOP_7, (429, {"retry_after": 20}), (502, ""), DONE)
+    await cloud.stop(InstanceId(7))
+    assert replicas.held == [("PUT /api/v0/instances/{id}/", 25.0)], "a lost answer is our own trouble"

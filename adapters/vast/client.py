@@ -95,7 +95,7 @@ class VastApi:
             outcome = await self._attempt(route, number, body, query() if callable(query) else query)
             if isinstance(outcome, Reply) and outcome.kind is Kind.THROTTLED:
                 throttled += 1
-                self._pause_after_throttle(route, outcome, throttled)
+                await self._pause_after_throttle(route, outcome, throttled)
             elif isinstance(outcome, Reply) and outcome.kind is not Kind.TRANSIENT:
                 return _understood(route, outcome)
             else:
@@ -120,7 +120,7 @@ class VastApi:
             return error
         return read_reply(response)
 
-    def _pause_after_throttle(self, route: Route, reply: Reply, times: int) -> None:
+    async def _pause_after_throttle(self, route: Route, reply: Reply, times: int) -> None:
         """Nothing happened, so any method may be called again; but all callers of the route wait. A little longer than
         asked, for another daemon on the same key was told the same and would meet us there again."""
         asked = wait_s(reply, self._clock.now())
@@ -128,7 +128,7 @@ class VastApi:
             wait = self._backoff(times)
         else:
             wait = asked + min(asked * times / 2, _LONGEST_JITTER_S) * self._random.jitter()
-        self._pacer.hold(route, wait)
+        await self._pacer.hold_all(route, wait)
         if times >= self._settings.throttled_tries:
             raise NotYet(f"rate limited on {route.method} {route.path}: {reply}", timedelta(seconds=max(wait, 1.0)))
 

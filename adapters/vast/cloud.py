@@ -46,7 +46,7 @@ class VastCloud:
         self._label_prefix = label_prefix
         self._settings = settings
         self._api = VastApi(client, clock, random, settings, turns)
-        self._listing = SharedListing(self._api, clock, settings)
+        self._listing = SharedListing(self._api, clock, settings, label_prefix)
         self._creates = Creates(clock)
 
     def on_behalf_of(self, may_send: Callable[[], None]) -> VastCloud:

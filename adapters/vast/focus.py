@@ -4,23 +4,29 @@ A page shows 25 rentals and may be asked for once a second, so a listing of 3,00
 keeps. The list can be filtered by stored columns (facts/vast-api.md, 4.2), so the questions of all callers of a moment
 travel in one call. Each carries the names of a few rentals that were seen last (the controls): a filter that finds
 nothing at all, or finds what was not asked for, is no proof that anything is gone.
+
+Where a question cannot be asked or checked that way the whole list is read for it; where the provider filters by a
+column no longer, for all questions of some minutes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Collection, Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Literal, TypeAlias
 
+import structlog
+
 from adapters.vast.client import VastApi
 from adapters.vast.pages import Scan
 from adapters.vast.replies import Kind, Reply
 from adapters.vast.settings import LIST, VastSettings
-from machines.model import Instance, InstanceId, Listing
+from machines.model import Instance, Listing
 from machines.ports import Clock
 
 Column: TypeAlias = Literal["id", "label"]
@@ -30,10 +36,25 @@ _CONTROLS = 2
 _REMEMBERED = 64
 _MOST_PAGES = 4
 """A label can name several rentals, so an answer may take more than one page."""
+_MOST_CROWDS = 256
+_STRIKES = 3
+"""So many questions in a row without an answer, and the column is asked about no longer."""
+_CLOSED_S = 300.0
+
+log = structlog.get_logger(__name__)
 
 
 class NotFiltered(Exception):
-    """The provider does not answer such questions as we understand them; the whole list has to be read."""
+    """This question is not answered so that it could be checked; the whole list has to be read for it."""
+
+
+@dataclass(slots=True)
+class _Filter:
+    """How the provider's filter by one column has been doing."""
+
+    strikes: int = 0
+    closed_until: float | None = None
+    """Monotonic."""
 
 
 @dataclass(slots=True, eq=False)
@@ -62,24 +83,53 @@ class Focus:
     api: VastApi
     clock: Clock
     settings: VastSettings
+    label_prefix: str
+    """Labels that begin so are ours: none of them names a crowd."""
     _open: dict[Column, _Question] = field(default_factory=dict)
     _answers: dict[tuple[Column, Key], _Answer] = field(default_factory=dict)
-    _seen: dict[InstanceId, str | None] = field(default_factory=dict)
-    """Rentals that existed when they were last looked at, and their labels; the newest last."""
+    _filters: dict[Column, _Filter] = field(default_factory=lambda: {"id": _Filter(), "label": _Filter()})
+    _seen: dict[int, None] = field(default_factory=dict)
+    """Rentals that existed when they were last looked at; the newest last."""
+    _named: dict[str, int] = field(default_factory=dict)
+    """Labels of rentals that existed when they were last looked at, each of one rental as far as is known."""
+    _crowds: dict[str, None] = field(default_factory=dict)
+    """Labels that several rentals share: as a control, such a one would bring all of them."""
 
-    def note(self, rows: Iterable[Instance]) -> None:
+    def note(self, rows: Iterable[Instance], counts: Mapping[str, int]) -> None:
         """These exist: any of them may be a control."""
+        for label, count in counts.items():
+            if count > 1:
+                self._note_crowd(label)
         for row in rows:
-            self._seen.pop(row.id, None)
-            self._seen[row.id] = row.label
+            self._seen.pop(int(row.id), None)
+            self._seen[int(row.id)] = None
+            if row.label is None:
+                continue
+            if self._named.pop(row.label, row.id) != row.id:
+                self._note_crowd(row.label)
+            if row.label not in self._crowds:
+                self._named[row.label] = int(row.id)
         for oldest in list(self._seen)[: max(0, len(self._seen) - _REMEMBERED)]:
             del self._seen[oldest]
+        # Ours last: in an account of others' rentals they are few, and the surest.
+        for label in sorted(self._named, key=self._is_ours)[: max(0, len(self._named) - _REMEMBERED)]:
+            del self._named[label]
+        for label in list(self._crowds)[: max(0, len(self._crowds) - _MOST_CROWDS)]:
+            del self._crowds[label]
+
+    def _is_ours(self, label: str) -> bool:
+        return label.startswith(self.label_prefix)
+
+    def _note_crowd(self, label: str) -> None:
+        if not self._is_ours(label):
+            self._named.pop(label, None)
+            self._crowds.pop(label, None)
+            self._crowds[label] = None
 
     async def read(self, column: Column, wanted: Collection[Key], max_age_s: float) -> Listing:
         """A listing that speaks of these alone; `complete` means complete about them. A reading not older than
         `max_age_s` may be shared. Raise NotFiltered, and what a call raises."""
-        if column == "label" and not any(label for label in self._seen.values()):
-            raise NotFiltered("no rental is known by whose label the answer could be checked")
+        self._check_open(column)
         oldest = self.clock.monotonic() - max_age_s if max_age_s > 0 else float("inf")
         answers: list[_Answer] = []
         missing: list[Key] = []
@@ -117,6 +167,8 @@ class Focus:
                 del self._open[question.column]
             if not left:
                 question.controls = self._controls(question)
+                if not question.controls:
+                    raise NotFiltered("no other rental is known by which the answer could be checked")
             left[:] = [(self.clock.monotonic(), self.clock.now())]
 
         scan = Scan()
@@ -124,11 +176,17 @@ class Focus:
             while scan.is_open and scan.pages < _MOST_PAGES:
                 ask = partial(self._query, question, scan.token)
                 reply = await self.api.call(LIST, query=ask, sending=leave if scan.pages == 0 else _nothing)
-                _check_understood(reply)
+                self._check_understood(question, reply)
                 scan.add(reply)
+                self._check_asked_for(question, scan)
         finally:
             if self._open.get(question.column) is question:
                 del self._open[question.column]
+        if scan.is_open:
+            # The rows come in the order of their ids: the newest rental is not among them yet.
+            shared = Counter(str(row.label) for row in scan.rows.values() if row.label is not None)
+            self.note(scan.rows.values(), {**scan.counts, **shared})
+            raise NotFiltered(f"more rentals answer to the {question.column} than {_MOST_PAGES} pages hold")
         return self._judged(question, scan, *left[0])
 
     def _query(self, question: _Question, token: str | None) -> dict[str, str]:
@@ -138,34 +196,73 @@ class Focus:
         return query if token is None else query | {"after_token": token}
 
     def _controls(self, question: _Question) -> tuple[Key, ...]:
-        names: list[Key] = []
-        for instance, label in reversed(self._seen.items()):
-            name: Key | None = int(instance) if question.column == "id" else label
-            if name is not None and name not in question.keys and name not in names:
-                names.append(name)
-            if len(names) == _CONTROLS:
-                break
-        return tuple(names)
+        """The newest that were not asked for, and of labels our own before others'. None where none is known."""
+        known: list[Key] = [*(self._seen if question.column == "id" else sorted(self._named, key=self._is_ours))]
+        return tuple([name for name in reversed(known) if name not in question.keys][:_CONTROLS])
 
     def _judged(self, question: _Question, scan: Scan, began: float, at: datetime) -> _Answer:
         rows = tuple(scan.rows.values())
-        names: set[Key] = {int(row.id) if question.column == "id" else row.label or "" for row in rows}
-        if names - question.keys - set(question.controls):
-            raise NotFiltered("the provider shows rentals that were not asked for")
+        names = _names(question, scan)
         shows_a_control = bool(names & set(question.controls))
-        if not shows_a_control:
-            for instance in [one for one, label in self._seen.items() if {one, label} & set(question.controls)]:
-                del self._seen[instance]  # Gone, it seems: others are taken the next time.
-        self.note(rows)
+        self._forget({*question.keys, *question.controls} - names)  # Gone, it seems: no controls for the next time.
+        if rows:
+            self._succeed(question.column)
+        else:
+            self._strike(question.column, "the provider shows none of the rentals that were asked for")
+        self.note(rows, scan.counts)
         answer = _Answer(rows, scan.is_complete and shows_a_control, began, at)
         self._answers = {key: one for key, one in self._answers.items() if began - one.began <= self.settings.keep_s}
         self._answers |= {(question.column, key): answer for key in question.keys}
         return answer
 
+    def _forget(self, names: Iterable[Key]) -> None:
+        for name in names:
+            if isinstance(name, str):
+                self._named.pop(name, None)
+            else:
+                self._seen.pop(name, None)
 
-def _check_understood(reply: Reply) -> None:
-    if reply.kind is Kind.REFUSED:
-        raise NotFiltered(str(reply))
+    def _check_understood(self, question: _Question, reply: Reply) -> None:
+        if reply.kind is Kind.REFUSED:
+            self._strike(question.column, str(reply))
+            raise NotFiltered(str(reply))
+
+    def _check_asked_for(self, question: _Question, scan: Scan) -> None:
+        if _names(question, scan) - question.keys - set(question.controls):
+            why = "the provider shows rentals that were not asked for"
+            self._close(question.column, why)
+            raise NotFiltered(why)
+
+    def _check_open(self, column: Column) -> None:
+        one = self._filters[column]
+        if one.closed_until is None:
+            return
+        if self.clock.monotonic() < one.closed_until:
+            raise NotFiltered(f"the provider has not filtered by {column}")
+        one.closed_until = None
+        log.info("list_filter_tried_again", column=column)
+
+    def _succeed(self, column: Column) -> None:
+        self._filters[column].strikes = 0
+
+    def _strike(self, column: Column, why: str) -> None:
+        """One may be chance, and its question pays for it alone. Raise NotFiltered where there were several in a row."""
+        one = self._filters[column]
+        one.strikes += 1
+        if one.strikes >= _STRIKES:
+            self._close(column, why)
+            raise NotFiltered(why)
+
+    def _close(self, column: Column, why: str) -> None:
+        one = self._filters[column]
+        if one.closed_until is None:
+            effect = f"for {_CLOSED_S:.0f} s the whole list is read, page by page"
+            log.warning("list_not_filtered", column=column, because=why, effect=effect)
+        one.closed_until = self.clock.monotonic() + _CLOSED_S
+
+
+def _names(question: _Question, scan: Scan) -> set[Key]:
+    return {int(row.id) if question.column == "id" else row.label or "" for row in scan.rows.values()}
 
 
 def _nothing() -> None:

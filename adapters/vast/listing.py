@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection
 
-import structlog
-
 from adapters.vast.client import VastApi
 from adapters.vast.focus import Column, Focus, Key, NotFiltered
 from adapters.vast.pages import Scan
@@ -20,8 +18,6 @@ from machines.errors import StepError, Unknown
 from machines.model import InstanceId, Label, Listing
 from machines.ports import Clock
 
-log = structlog.get_logger(__name__)
-
 
 class _TooMany(Exception):
     """The first page shows that the list has more pages than whoever asks about a few rentals would wait for."""
@@ -30,7 +26,7 @@ class _TooMany(Exception):
 class SharedListing:
     """One reader at a time; whoever waited meanwhile takes what it brought, if that is fresh enough for him."""
 
-    def __init__(self, api: VastApi, clock: Clock, settings: VastSettings) -> None:
+    def __init__(self, api: VastApi, clock: Clock, settings: VastSettings, label_prefix: str) -> None:
         self._api = api
         self._clock = clock
         self._settings = settings
@@ -41,10 +37,9 @@ class SharedListing:
         self._began = self._began_of_brought = float("-inf")
         self._at = clock.now()
         self._brought: Listing | StepError = Unknown("nothing was read yet")
-        self._focus = Focus(api, clock, settings)
+        self._focus = Focus(api, clock, settings, label_prefix)
         self._is_large = False
         """As the newest first page said."""
-        self._is_filtered = True
 
     async def read(self, max_age_s: float) -> Listing:
         """A listing whose reading began after this call, or at most so long ago. Raise Unknown, KeyDead or NotYet.
@@ -62,8 +57,6 @@ class SharedListing:
         return await self._read_some("label", [str(label)], 0.0)
 
     async def _read_some(self, column: Column, keys: Collection[Key], max_age_s: float) -> Listing:
-        if not self._is_filtered:
-            return await self._read_whole(max_age_s, may_stop=False)
         try:
             if not self._is_large:
                 return await self._read_whole(max_age_s, may_stop=True)
@@ -71,9 +64,8 @@ class SharedListing:
             pass
         try:
             return await self._focus.read(column, keys, max_age_s)
-        except NotFiltered as why:
-            log.warning("list_not_filtered", because=str(why), effect="the whole list is read, page by page")
-            self._is_filtered = False
+        except NotFiltered:  # For this question; the next one may be answered again.
+            pass
         return await self._read_whole(max_age_s, may_stop=False)
 
     async def _read_whole(self, max_age_s: float, *, may_stop: bool) -> Listing:
@@ -127,7 +119,7 @@ class SharedListing:
                 break
             if scan.pages == 1 and scan.totals:
                 self._is_large = scan.totals[0] > self._settings.few_pages * self._settings.page_size
-            self._focus.note(scan.rows.values())
+            self._focus.note(scan.rows.values(), scan.counts)
             if may_stop and self._is_large:
                 raise _TooMany
         return Listing(scan.rows, scan.is_complete, self._at)

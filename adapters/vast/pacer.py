@@ -31,9 +31,13 @@ class _Lane:
 class Turns(Protocol):
     """The turns of everybody who calls the provider with the same key."""
 
-    async def book(self, route: str, spacing_s: float) -> float:
-        """Take the next turn of the route, so long after the one before; in how many (scaled) seconds it comes. 0 where
-        nobody can be asked."""
+    async def book(self, route: str, spacing_s: float, most_s: float) -> float:
+        """Take the next turn of the route, so long after the one before; in how many (scaled) seconds it comes. One that
+        comes later than in `most_s` is not taken. 0 where nobody can be asked."""
+        ...
+
+    async def hold(self, route: str, seconds: float) -> None:
+        """Nobody takes a turn of the route for about so many (scaled) seconds."""
         ...
 
 
@@ -63,18 +67,43 @@ class Pacer:
 
     async def _turn(self, lane: _Lane, route: Route) -> None:
         async with lane.queue:
-            while (wait := lane.free_at - self._clock.monotonic()) > _ROUNDING_S:
-                if wait > self._settings.max_wait_s:
-                    raise NotYet(f"rate limited on {route.method} {route.path}", timedelta(seconds=wait))
-                await self._clock.sleep(wait)
-            if self._turns is not None:
+            await self._until_free(lane, route)
+            while self._turns is not None:
                 # Booked only by the first of our own queue: one who dies takes no more than one turn with him.
                 spacing = route.interval_s + self._settings.shared_slack_s
-                lane.crowd_s = await self._turns.book(f"{route.method} {route.path}", spacing)
-                await self._clock.sleep(lane.crowd_s)
-            lane.free_at = self._clock.monotonic() + route.interval_s + self._settings.slack_s
+                crowd_s = await self._turns.book(_name(route), spacing, self._settings.max_wait_s)
+                self._check_wait(crowd_s, route)
+                lane.crowd_s = crowd_s
+                await self._clock.sleep(crowd_s)
+                if not self._is_held(lane):
+                    break
+                await self._until_free(lane, route)  # Held meanwhile: that turn passes unused.
+            lane.free_at = max(lane.free_at, self._clock.monotonic() + route.interval_s + self._settings.slack_s)
+
+    def _is_held(self, lane: _Lane) -> bool:
+        return lane.free_at - self._clock.monotonic() > _ROUNDING_S
+
+    async def _until_free(self, lane: _Lane, route: Route) -> None:
+        while self._is_held(lane):
+            wait = lane.free_at - self._clock.monotonic()
+            self._check_wait(wait, route)
+            await self._clock.sleep(wait)
+
+    def _check_wait(self, wait: float, route: Route) -> None:
+        if wait > self._settings.max_wait_s:
+            raise NotYet(f"rate limited on {_name(route)}", timedelta(seconds=wait))
 
     def hold(self, route: Route, seconds: float) -> None:
-        """The provider wants no call of this route for so long, from anybody."""
+        """We want no call of this route for so long."""
         lane = self._lanes[route]
         lane.free_at = max(lane.free_at, self._clock.monotonic() + seconds)
+
+    async def hold_all(self, route: Route, seconds: float) -> None:
+        """The provider wants no call of this route for so long, from anybody."""
+        self.hold(route, seconds)
+        if self._turns is not None:
+            await self._turns.hold(_name(route), seconds)
+
+
+def _name(route: Route) -> str:
+    return f"{route.method} {route.path}"

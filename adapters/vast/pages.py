@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from adapters.vast.replies import Kind, Reply
@@ -21,6 +22,8 @@ class Scan:
     pages: int = 0
     is_open: bool = True
     is_sound: bool = True
+    counts: dict[str, int] = field(default_factory=dict)
+    """How many rentals bear a label, as the provider says."""
 
     def add(self, reply: Reply) -> None:
         """Raise Unknown where the reply is no page at all."""
@@ -33,6 +36,9 @@ class Scan:
         total = page.get("total_instances")
         if isinstance(total, int) and not isinstance(total, bool):
             self.totals.append(total)
+        counts = page.get("label_counts")
+        if isinstance(counts, Mapping):
+            self.counts.update({name: n for name, n in counts.items() if isinstance(name, str) and isinstance(n, int)})
         for row in rows:
             self._add_row(row)
         self._turn(page.get("next_token"))
