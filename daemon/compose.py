@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from importlib import metadata
 
@@ -90,6 +90,8 @@ class Daemon:
     token: str
     public_key: str
     deployment: str
+    has_key: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once our SSH key is on the provider's account: what is created from then on bears it."""
 
     async def run(self, ready: Callable[[], object] = lambda: None) -> None:
         """Start in the order in which things depend on each other, and stop in the reverse."""
@@ -168,6 +170,7 @@ class Daemon:
         while True:
             try:
                 await self.cloud.ensure_ssh_key(self.public_key)
+                self.has_key.set()
                 break
             except StepError as error:
                 log.warning("provider_unavailable", error=str(error), effect="no key on the account yet")

@@ -90,6 +90,7 @@ class Stage:
 
     async def load_one(self, number: int) -> Cast:
         """A machine on a host of its own, beating, with work on its disk and a snapshot of it."""
+        await self.daemon.has_key.wait()
         body = {
             "count": 1,
             "first": number,
