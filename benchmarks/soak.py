@@ -53,6 +53,11 @@ WARM_AFTER_S = 4800.0
 """Simulated seconds until the log inside the process is as full as it ever is: it keeps an hour, and a quarter more."""
 BOUNDED = {
     "ingest._beats": "10,000 instances",
+    "ingest._boots": "10,000 instances",
+    "ingest._boots[]": "8 lives of each instance's agent",
+    "cloud._listing._focus._seen": "64 rentals",
+    "cloud._listing._focus._named": "64 labels",
+    "cloud._listing._focus._crowds": "256 labels",
     "cloud._creates._known": "4,096 creates",
     "ingest._detector._slots[].free": "the most machines that a partition ever had",
     "ingest._processed": "the partitions, until their offsets are committed",
