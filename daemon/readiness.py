@@ -107,11 +107,12 @@ class ReadinessPoll:
         somebody asked, once it is old."""
         ids, recent = {machine.id for machine in machines}, self._clock.now() - _KEEP_OF_OTHERS
         ours = {machine.id for machine in own}
-        self._findings = {
-            number: found for number, found in self._findings.items() if number in ours or found.checked_at >= recent
-        }
         hosts, primaries = {machine.host for machine in machines}, {machine.primary for machine in machines}
-        self._findings = {number: found for number, found in self._findings.items() if number in ids}
+        self._findings = {
+            number: found
+            for number, found in self._findings.items()
+            if number in ids and (number in ours or found.checked_at >= recent)
+        }
         self._newest_seen = {number: seen for number, seen in self._newest_seen.items() if number in ids}
         self._free = {host: answer for host, answer in self._free.items() if host in hosts}
         self._missing = {primary: rounds for primary, rounds in self._missing.items() if primary in primaries}

@@ -13,7 +13,8 @@ from itertools import pairwise
 
 _A_STEP = timedelta(seconds=1)
 """Less than that is how clocks are slewed."""
-_CLOCKS_DIFFER_S = 5.0
+CLOCKS_DIFFER_S = 5.0
+"""Two replicas' clocks may be so far apart; that is no step."""
 _STEPS_KEPT = 32
 _STRANGERS_KEPT = 1024
 
@@ -66,6 +67,6 @@ class Elapsed:
         for span, end in zip(reversed(self._spans), reversed(ends), strict=True):
             moment = (at - span.zero).total_seconds()
             is_first = span is self._spans[0]
-            if moment <= end + _CLOCKS_DIFFER_S and (is_first or moment >= span.began - _CLOCKS_DIFFER_S):
+            if moment <= end + CLOCKS_DIFFER_S and (is_first or moment >= span.began - CLOCKS_DIFFER_S):
                 return moment
         return None

@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 
+from machines.elapsed import CLOCKS_DIFFER_S
 from machines.journal import WHOLE_STEP, Candidate, Entry, Mark, candidates
 from machines.model import FailoverId, HostId, Machine, Rung, Running
 from machines.policy import Policy
@@ -22,8 +23,6 @@ T = TypeVar("T")
 
 STORE_UNAVAILABLE = "store_unavailable"
 """The code of a wait that says nothing of its step: what the step did could not be written down."""
-_CLOCKS_DIFFER = timedelta(seconds=5)
-"""Two replicas' clocks may be so far apart; that is no step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +224,7 @@ def _is_waiting(last: Entry | None, mark: Mark, now: datetime) -> bool:
     """A wait is never longer than it was meant to be: where more is left, a clock was stepped back since."""
     if last is None or last.mark is not mark or last.until is None:
         return False
-    return timedelta(0) < last.until - now <= last.until - last.at + _CLOCKS_DIFFER
+    return timedelta(0) < last.until - now <= last.until - last.at + timedelta(seconds=CLOCKS_DIFFER_S)
 
 
 def _unwind(
