@@ -33,12 +33,12 @@ _COMMITS = (
     "Sweep._owe",
     "Rearm.",
 )
-_LOOK = "Runner._look."
+LOOK = "Runner._look."
 _READS = ("Loop.machine.", "Loop.load.", "Loop.catch_up.", "Rearm.settle.")
 _NO_FAILOVERS = ("Loop._register_stranger", "Loop._post_letters")
 _BY_TIME = ("Heard", "Due", "Probed", "Silenced", "Noticed")
 """Signals that reach machines in no failover, too."""
-_doing: ContextVar[str] = ContextVar("doing", default="beside the failover")
+DOING: ContextVar[str] = ContextVar("doing", default="beside the failover")
 """The step or the debt that the calling task works on: what runs side by side must not lend each other names."""
 
 
@@ -91,10 +91,10 @@ class Tripwire:
         async def transact(work: Callable[[Any], Any]) -> Any:
             if self.is_dead:
                 raise StoreUnavailable("the process was killed")
-            name = _commit_named(work)
+            name = commit_named(work)
             done = await (plain(work) if name is None else self.around(f"commit: {name}", lambda: plain(work)))
-            if work.__qualname__.startswith(_LOOK):
-                _follow(*done)
+            if work.__qualname__.startswith(LOOK):
+                follow(*done)
             return done
 
         store.transact = transact
@@ -103,7 +103,7 @@ class Tripwire:
         plain = sweep._pay
 
         async def pay(debt: Any) -> None:
-            _doing.set(f"debt {debt.kind.value}")
+            DOING.set(f"debt {debt.kind.value}")
             await plain(debt)
 
         sweep._pay = pay
@@ -117,7 +117,7 @@ class Tripwire:
         plain = shell.run
 
         async def run(*arguments: Any, **named: Any) -> Any:
-            return await self.around(f"{_doing.get()}: ssh", lambda: plain(*arguments, **named))
+            return await self.around(f"{DOING.get()}: ssh", lambda: plain(*arguments, **named))
 
         shell.run = run
 
@@ -133,10 +133,10 @@ class Tripwire:
         await asyncio.gather(*self._calls, return_exceptions=True)
 
 
-def _commit_named(work: Callable[[Any], Any]) -> str | None:
+def commit_named(work: Callable[[Any], Any]) -> str | None:
     """The name of a failover's commit; None for every other transaction."""
     place = work.__qualname__
-    if place.startswith(_LOOK):
+    if place.startswith(LOOK):
         return _look_named(inspect.getclosurevars(work).nonlocals["before"])
     if not place.startswith(_COMMITS) or place.startswith(_READS + _NO_FAILOVERS):
         return None
@@ -150,7 +150,7 @@ def _commit_named(work: Callable[[Any], Any]) -> str | None:
         name = str(known.get("name"))
         return None if name == FLEET or name.startswith(BLIND) else "lease of the failover"
     plain = place.replace(".<locals>", "").replace(".<lambda>", "").replace(".work", "")
-    return f"{_doing.get()}: {plain}"
+    return f"{DOING.get()}: {plain}"
 
 
 def _look_named(before: Any) -> str:
@@ -160,32 +160,32 @@ def _look_named(before: Any) -> str:
     return f"the move after {_entry_named(before.entries[-1], before.running.rung.value)}"
 
 
-def _follow(_machine: object, look: Any, move: object) -> None:
+def follow(_machine: object, look: Any, move: object) -> None:
     """What the look has begun is what the task works on now."""
     if isinstance(move, Run | Undo):
         one = f"{look.running.rung.value}.{move.step.name}"
-        _doing.set(f"undo of {one}" if isinstance(move, Undo) else one)
+        DOING.set(f"undo of {one}" if isinstance(move, Undo) else one)
 
 
 def _entry_named(entry: Entry, rung: str) -> str:
     """Two rungs may have steps of one name."""
     one = f"{rung}.{entry.step}" + ("" if entry.candidate == WHOLE_STEP else f" #{entry.candidate}")
     if entry.mark is Mark.CLAIMED:
-        _doing.set(one)
+        DOING.set(one)
     return f"{one} {entry.mark.value}"
 
 
 def _signal_named(signal: object) -> str | None:
     outcome = getattr(signal, "outcome", None)
     told = type(signal).__name__ + (f" {type(outcome).__name__}" if outcome is not None else "")
-    return None if told in _BY_TIME else f"{_doing.get()}: {told}"
+    return None if told in _BY_TIME else f"{DOING.get()}: {told}"
 
 
-def _call_named(request: httpx.Request) -> str | None:
+def call_named(request: httpx.Request) -> str | None:
     if request.method == "GET" or request.url.path == "/api/v0/bundles/":
         return None
     path = re.sub(r"/\d+(?=/|$)", "/N", request.url.path)
-    return f"{_doing.get()}: {request.method} {path}"
+    return f"{DOING.get()}: {request.method} {path}"
 
 
 class _Guarded(httpx.AsyncBaseTransport):
@@ -195,7 +195,7 @@ class _Guarded(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if self._wire.is_dead:
             raise httpx.ConnectError("the process was killed")
-        name = _call_named(request)
+        name = call_named(request)
         if name is None:
             return await self._send(request)
         return await self._wire.around(name, lambda: self._send(request))

@@ -22,7 +22,6 @@ from adapters.sim.settings import VolumeSharing
 from adapters.sim.settings import Weather as Market
 from adapters.sql.errors import StoreUnavailable
 from adapters.virtual_clock import VirtualLoop, run_virtually, spawn
-from daemon.simulation.ending import what_is_left
 from daemon.simulation.oracle import Oracle
 from daemon.simulation.replica import Replica
 from daemon.simulation.run import WARM_UP_S
@@ -31,8 +30,8 @@ from daemon.simulation.theatre import Plan, Theatre
 from daemon.simulation.weather import Event, Weather
 from daemon.simulation.wires import ProviderWire, ShellWire
 from daemon.sweep import Sweep
-from tests.crash.tripwire import _LOOK, Tripwire, _call_named, _commit_named, _doing, _follow
-from tests.frozen.play import FOLDER, cases_of, finish
+from tests.crash.tripwire import DOING, LOOK, Tripwire, call_named, commit_named, follow
+from tests.frozen.play import FOLDER, cases_of, finish, still_open
 
 RESTART_S = 2.0
 WEATHER_S = 20 * 60.0
@@ -244,23 +243,23 @@ def _wired(wire: _Wire) -> Iterator[None]:
         start(replica)
 
     async def transacts(store: SimStore, work: Callable[[Any], Any]) -> Any:
-        name = _commit_named(work)
+        name = commit_named(work)
         plain: Callable[[], Awaitable[Any]] = lambda: transact(store, work)  # noqa: E731
         done = await (plain() if name is None else wire.around(f"commit: {name}", plain))
-        if work.__qualname__.startswith(_LOOK):
-            _follow(*done)
+        if work.__qualname__.startswith(LOOK):
+            follow(*done)
         return done
 
     async def calls(provider: ProviderWire, request: httpx.Request) -> httpx.Response:
-        name = _call_named(request)
+        name = call_named(request)
         plain: Callable[[], Awaitable[httpx.Response]] = lambda: call(provider, request)  # noqa: E731
         return await (plain() if name is None else wire.around(name, plain))
 
     async def runs(shell: ShellWire, *arguments: Any, **named: Any) -> Any:
-        return await wire.around(f"{_doing.get()}: ssh", lambda: run(shell, *arguments, **named))
+        return await wire.around(f"{DOING.get()}: ssh", lambda: run(shell, *arguments, **named))
 
     async def pays(sweep: Sweep, debt: Any) -> None:
-        _doing.set(f"debt {debt.kind.value}")
+        DOING.set(f"debt {debt.kind.value}")
         await pay(sweep, debt)
 
     with (
@@ -325,8 +324,7 @@ async def _until_done(theatre: Theatre, oracle: Oracle) -> End:
     while theatre.clock.monotonic() < deadline and not oracle.violations:
         await theatre.clock.sleep(2.0)
         oracle.on_second()
-        left = [f"{name}: {text}" for name, text in what_is_left(theatre)]
-        left += [f"debt {debt.kind} of machine {debt.machine}" for debt in theatre.books.debts()]
+        left = still_open(theatre)
         now = theatre.clock.monotonic()
         quiet_since = now if left else quiet_since
         if not left and now > least and now - quiet_since >= QUIET_S:

@@ -180,14 +180,19 @@ def _bring_up_to_date(theatre: Theatre, sql: Path) -> None:
             connection.backup(theatre.sql.driver())
 
 
+def still_open(theatre: Theatre) -> list[str]:
+    """What has not come to its end yet, every debt too."""
+    left = [f"{name}: {text}" for name, text in what_is_left(theatre)]
+    return left + [f"debt {debt.kind} of machine {debt.machine}" for debt in theatre.books.debts()]
+
+
 async def _until_done(theatre: Theatre, oracle: Oracle) -> list[str]:
     """Until nothing is left and stays so for a while; what is left in the end."""
     deadline, quiet_since, left = theatre.clock.monotonic() + FINISHES_S, 0.0, [""]
     while theatre.clock.monotonic() < deadline and not oracle.violations:
         await theatre.clock.sleep(2.0)
         oracle.on_second()
-        left = [f"{name}: {text}" for name, text in what_is_left(theatre)]
-        left += [f"debt {debt.kind} of machine {debt.machine}" for debt in theatre.books.debts()]
+        left = still_open(theatre)
         now = theatre.clock.monotonic()
         quiet_since = now if left else quiet_since
         if not left and now - quiet_since >= QUIET_S:
