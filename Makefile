@@ -1,9 +1,10 @@
 # failoverd: every command that a fresh machine with Python 3.11+ and make needs.
 PYTHON ?= python3
 BIN := .venv/bin
+WORKERS ?= 2
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-real lint lock kafka vast-cli crash-matrix soak replicas clean
+.PHONY: demo test test-real lint docs lock kafka vast-cli crash-matrix chaos-matrix soak recovery replicas fuzz clean
 
 # The runtime alone: enough for `make demo`.
 .venv/.runtime: requirements.lock pyproject.toml
@@ -24,9 +25,9 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 demo: .venv/.runtime
 	$(BIN)/failoverd demo $(DEMO)
 
-# Everything but tests/real, or what TESTS names.
+# Everything but tests/real in two processes (each with servers of its own), or what TESTS names in one.
 test: lint
-	$(BIN)/python -m pytest $(or $(TESTS),--ignore=tests/real)
+	$(BIN)/python -m pytest $(or $(TESTS),-n $(WORKERS) --dist loadfile --ignore=tests/real)
 
 # Daemons, broker and database as real processes: all of them, or one situation by REAL=s5, or one module by REAL=s9_clock.
 test-real: .venv/.dev
@@ -37,6 +38,10 @@ lint: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Writes docs/reference from the code; a test holds the pages to it.
+docs: .venv/.dev
+	$(BIN)/python -m tests.documents.generate
 
 # A local Apache Kafka (KRaft, one node) from Maven artifacts; needs Java 17+ and mvn.
 kafka: .venv/.dev
@@ -50,9 +55,21 @@ vast-cli: .venv/.dev
 crash-matrix: .venv/.dev
 	$(BIN)/python -m tests.crash.matrix $(MATRIX)
 
+# Every way in which a call of the provider's goes wrong, at every call of every strategy; CHAOS="--story cpu_standby" is less.
+chaos-matrix: .venv/.dev
+	$(BIN)/python -m tests.chaos.matrix $(CHAOS)
+
 # A hundred failovers on one daemon: does each come to its end, and does the process grow?
 soak: .venv/.dev
 	$(BIN)/python -m benchmarks.soak $(SOAK)
+
+# A machine with 1 GB in 20,000 files on a dead host comes back over real SSH and restic out of a real bucket.
+recovery: .venv/.dev
+	$(BIN)/python -m tests.recovery_stage $(RECOVERY)
+
+# Schemathesis against the API of a whole daemon, by its own document: 2,000 cases and more; FUZZ="--examples 20 --cases 0" is less.
+fuzz: .venv/.dev
+	$(BIN)/python -m tests.fuzz $(FUZZ)
 
 # Three replicas, 3,000 machines, a replica killed or added every 20 s while 100 machines die; about 20 minutes.
 replicas: .venv/.dev

@@ -76,6 +76,23 @@ class EmbeddedLog:
             self._write(message)
         await self._clock.breathe()
 
+    async def newest(self, topic: str, limit: int) -> Sequence[EmbeddedRecord]:
+        self.check_running()
+        return newest_of([stretch.read(stretch.end - limit, limit) for stretch in self._stretches_of(topic)], limit)
+
+    async def record(self, partition: Partition, offset: int) -> EmbeddedRecord | None:
+        self.check_running()
+        stretches = self._stretches_of(partition.topic)
+        if partition.number >= len(stretches) or offset < stretches[partition.number].begin:
+            return None
+        return next(iter(stretches[partition.number].read(offset, 1)), None)
+
+    def _stretches_of(self, topic: str) -> Sequence[_Stretch]:
+        stretches = self._topics.get(topic)
+        if not stretches:
+            raise LogUnavailable(f"there is no topic {topic}")
+        return stretches
+
     def consumer(self, group: str, topic: str) -> EmbeddedConsumer:
         shared = self._groups.setdefault((group, topic), _Group(topic, self))
         return EmbeddedConsumer(self, shared, self._clock)
@@ -112,6 +129,12 @@ class EmbeddedLog:
     def _next_turn(self) -> int:
         self._turn += 1
         return self._turn
+
+
+def newest_of(partitions: Sequence[Sequence[EmbeddedRecord]], limit: int) -> list[EmbeddedRecord]:
+    """Of the ends of all partitions, the newest first."""
+    records = [record for records in partitions for record in records]
+    return sorted(records, key=lambda record: (record.timestamp, record.offset), reverse=True)[:limit]
 
 
 class EmbeddedConsumer:

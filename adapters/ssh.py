@@ -19,7 +19,7 @@ from typing import TypeVar
 
 import asyncssh
 
-from machines.errors import NotYet, Refused, StepError, Unknown
+from machines.errors import KeyNotAccepted, NotYet, Refused, StepError, Unknown
 from machines.model import Endpoint
 from machines.ports import Clock, Reach, ShellResult
 
@@ -123,7 +123,8 @@ class AsyncsshShell:
             # A server without a key of the pinned kind already fails in the key exchange.
             return Refused("ssh_unreachable", f"not the host that we know: {said}")
         if isinstance(error, asyncssh.PermissionDenied):
-            return self._not_yet(f"our key is not accepted yet: {said}")
+            delay = timedelta(seconds=self._settings.try_again_s)
+            return KeyNotAccepted(f"our key is not accepted yet: {said}", delay)
         return self._not_yet(f"no SSH yet: {said}")
 
     async def _execute(self, connection: asyncssh.SSHClientConnection, command: str, stdin: bytes) -> ShellResult:

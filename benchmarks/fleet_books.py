@@ -19,6 +19,7 @@ from psycopg.rows import dict_row
 
 from adapters.sim.settings import WorldSettings
 from benchmarks.fleet_stage import FleetStage, Mortal
+from machines.strategies.candidates import NEVER_APPEARED
 
 SURPLUS_LIVES_S = 120.0
 """S2 (facts/scenarios.md): what a call in flight rented in vain is destroyed within two minutes."""
@@ -93,6 +94,8 @@ class Death:
     failovers: tuple[Mapping[str, Any], ...]
     phases: Mapping[str, float]
     """detection, confirmation, queue, provider, strategy, excess and total; empty where it was not recovered."""
+    story: tuple[str, ...] = ()
+    """Each entry of its journal, and each wait for the provider, with its second after the death."""
 
     @property
     def strategy(self) -> str:
@@ -112,7 +115,9 @@ async def deaths_of(
     watch: Watch,
     died: Mapping[int, tuple[Mortal, datetime]],
     policy: Mapping[str, Any],
+    ends: Sequence[datetime],
 ) -> list[Death]:
+    """`ends`: when replicas were killed or ended."""
     waited = _provider_waits(stage)
     found = []
     async with await psycopg.AsyncConnection.connect(database, autocommit=True, row_factory=dict_row) as rows:
@@ -121,12 +126,15 @@ async def deaths_of(
             failovers = tuple(await (await rows.execute(query, (number,))).fetchall())
             won = next((one for one in failovers if one["success"]), None)
             phases: dict[str, float] = {}
+            story: list[str] = []
             if won is not None:
                 query = "SELECT * FROM journal WHERE failover_id = %s ORDER BY attempt, seq"
                 journal = await (await rows.execute(query, (won["id"],))).fetchall()
                 needed = await _strategy_s(stage, mortal, won, journal, died_at)
-                phases = _phases(watch, mortal, died_at, won, waited.get(number, []), needed, policy)
-            found.append(Death(mortal, died_at, failovers, phases))
+                waits = [*waited.get(number, ()), *_cut_short(journal, ends)]
+                phases = _phases(watch, mortal, died_at, won, waits, needed, policy)
+                story = _story(journal, waits, died_at)
+            found.append(Death(mortal, died_at, failovers, phases, tuple(story)))
     return found
 
 
@@ -158,6 +166,17 @@ def _phases(
     }
 
 
+def _story(
+    journal: Sequence[Mapping[str, Any]], waits: Sequence[tuple[datetime, float]], died_at: datetime
+) -> list[str]:
+    told = [
+        (row["at"], f"{row['attempt']} {row['step']} {row['mark']} {row['code'] or ''} {row['why'] or ''}".rstrip())
+        for row in journal
+    ]
+    told += [(at, f"had waited {seconds:.1f} s for the provider") for at, seconds in waits]
+    return [f"+{(at - died_at).total_seconds():6.1f} s  {what}" for at, what in sorted(told)]
+
+
 async def _strategy_s(
     stage: FleetStage, mortal: Mortal, won: Mapping[str, Any], journal: Sequence[Mapping[str, Any]], died_at: datetime
 ) -> float:
@@ -175,6 +194,19 @@ async def _strategy_s(
         row = await stage.sim("GET", f"/snapshots/{chosen['output']['id']}/restore/{won['new']['instance']}")
         needed += row["bytes_total"] / max(row["rate"], 1.0)
     return needed
+
+
+def _cut_short(journal: Sequence[Mapping[str, Any]], ends: Sequence[datetime]) -> Iterable[tuple[datetime, float]]:
+    """A create that never left, for its replica was killed while it waited for its turn: nothing could log that wait."""
+    for row in journal:
+        if row["mark"] != "dropped" or row["why"] != NEVER_APPEARED:
+            continue
+        claimed = next(
+            one["at"] for one in journal if one["mark"] == "claimed" and one["candidate"] == row["candidate"]
+        )
+        killed = [at for at in ends if claimed < at < row["at"]]
+        if killed:
+            yield min(killed), (min(killed) - claimed).total_seconds()
 
 
 def _provider_waits(stage: FleetStage) -> dict[int, list[tuple[datetime, float]]]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from daemon.compose import Daemon
+from daemon.lifecycle import Daemon
 
 _ROOMS = ("daemon.", "machines.", "adapters.")
 _NOT_OURS = ("adapters.sim", "daemon.settings")

@@ -114,6 +114,9 @@ class Report:
             yield f"{strategy}: {count} recovered; seconds{'':<12}p50      p90      p99      max"
             for name, row in phases.items():
                 yield f"  {_SAYS[name]:<34}" + " ".join(f"{row[mark]:8.1f}" for mark in ("p50", "p90", "p99", "max"))
+        for one in sorted(self.deaths, key=lambda one: -one.phases.get("excess", 0.0))[:3]:
+            yield f"the slowest: machine {one.mortal.id} ({one.strategy}), {one.phases.get('excess', 0.0):.1f} s beyond"
+            yield from (f"  {line}" for line in one.story)
         for check in self.checks:
             yield f"{'ok  ' if check.ok else 'FAIL'} {check.name}: {check.detail}"
 
@@ -151,6 +154,8 @@ class Storm:
         self.report = Report(options)
         self.died: dict[int, tuple[Mortal, datetime]] = {}
         self.unheard: list[str] = []
+        self.ends: list[datetime] = []
+        """When a replica was killed or ended."""
         self.watch = Watch(stage, database)
 
     async def play(self) -> Report:
@@ -190,7 +195,7 @@ class Storm:
     async def _judge(self) -> None:
         report, policy = self.report, Policy()
         times = {"grace_s": policy.grace_s(self.options.interval), "confirm_after_s": policy.confirm_after_s}
-        report.deaths = await deaths_of(self.stage, self.database, self.watch, self.died, times)
+        report.deaths = await deaths_of(self.stage, self.database, self.watch, self.died, times, self.ends)
         report.checks = await check_all(self.stage, self.database, self.watch, report.deaths, self.unheard)
         report.takeovers = len([line for line in self.stage.said("lease_taken_over") if '"fleet"' not in line])
         report.suspects_cleared = len(self.watch.suspected.keys() - self.died.keys())
@@ -224,6 +229,7 @@ class Storm:
                 continue
             chosen = self.draw.choice(self.stage.alive)
             is_polite = self.draw.random() < POLITE
+            self.ends.append(self.clock.now())
             await self.stage.end_replica(chosen, politely=is_polite)
             self.report.replicas["ended" if is_polite else "killed"] += 1
             self._say(f"{chosen.name} was {'ended' if is_polite else 'killed'}; {len(self.died)} machines died so far")

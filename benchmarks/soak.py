@@ -59,6 +59,8 @@ BOUNDED = {
     "cloud._listing._focus._named": "64 labels",
     "cloud._listing._focus._crowds": "256 labels",
     "cloud._creates._known": "4,096 creates",
+    "cloud._taken._since": "the offers of ten minutes",
+    "readiness._volumes._creates._known": "4,096 creates",
     "ingest._detector._slots[].free": "the most machines that a partition ever had",
     "ingest._processed": "the partitions, until their offsets are committed",
     "event_log._topics[][]._records": "the last hour",

@@ -36,7 +36,7 @@ class AgentLine:
             *([] if self.speed == 1.0 else ["--speed", f"{self.speed:g}"]),
         ]
         script = " ".join(shlex.quote(word) for word in arguments) + ' --token-file "$HOME/.failoverd/token" --detach'
-        return KeepAgent(beat_token(self.secret, int(machine.id)), script, self.install).line()
+        return KeepAgent(beat_token(self.secret, int(machine.id), machine.beat_generation), script, self.install).line()
 
     def _destination(self) -> list[str]:
         prefix = ["--topic-prefix", self.topic_prefix] if self.topic_prefix else []

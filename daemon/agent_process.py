@@ -8,11 +8,15 @@ import os
 import signal
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from daemon.agent import Agent, line
 from daemon.agent_settings import AgentSettings, parse
 from daemon.beat_senders import sender_of
 from daemon.gpu_health import NvmlProbe
+
+if TYPE_CHECKING:
+    from adapters.system_clock import SystemClock
 
 CLOSE_WITHIN_S = 0.5
 END_WITHIN_S = 3
@@ -75,8 +79,30 @@ async def _serve(settings: AgentSettings) -> None:
     log.info(
         line("agent_started", machine_id=settings.machine_id, instance_id=settings.instance_id, boot_id=agent.boot_id)
     )
+    snapshots = _snapshots(settings, clock)
     await agent.run()
+    if snapshots is not None:
+        snapshots.cancel()
+        await asyncio.wait({snapshots}, timeout=CLOSE_WITHIN_S)
     try:
         await clock.wait_for(sender.close(), CLOSE_WITHIN_S)
     except TimeoutError:
         pass  # the rest is flushed to nobody
+
+
+def _snapshots(settings: AgentSettings, clock: SystemClock) -> asyncio.Task[None] | None:
+    """Beside the beats, in the folder where the daemon lays its order down; None where there is no such folder."""
+    if settings.status_file is None:
+        return None
+    from daemon.agent_snapshots import SnapshotSchedule
+
+    schedule = SnapshotSchedule(settings.status_file.parent, clock, settings.instance_id)
+    task = asyncio.create_task(schedule.run(), name="snapshots")
+    task.add_done_callback(_tell_of_the_end)
+    return task
+
+
+def _tell_of_the_end(task: asyncio.Task[None]) -> None:
+    """A fault of the snapshots must not silence a living machine."""
+    if not task.cancelled() and task.exception() is not None:
+        log.error(line("snapshots_ended", problem=repr(task.exception())))

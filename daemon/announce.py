@@ -10,9 +10,10 @@ from typing import Any
 import msgspec
 
 from events import codec, topics
-from events.schema import CommandResult, FailoverChanged, MachineChanged
+from events.schema import CommandResult, FailoverChanged, FailoverObserved, MachineChanged
 from events.topics import Message
-from machines.model import Evidence, Machine, Running, Setting
+from machines.cpu_vm import VmServing
+from machines.model import Evidence, Machine, Reason, Running, Setting
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,18 @@ class Announcer:
         event_id = f"{event.failover_id}-{event.what}-{nonce}"
         return self._message(topics.EVENTS, event, event.machine_id, event_id, now)
 
+    def observed(self, machine: Machine, because: str, now: datetime) -> Message:
+        """Of a machine that was just saved."""
+        event = FailoverObserved(
+            machine_id=machine.id,
+            version=machine.version,
+            trigger=Reason.HEARTBEAT_LOST.value,
+            strategy=machine.setting.value,
+            because=because,
+            evidence=evidence_rows(machine.evidence),
+        )
+        return self._message(topics.EVENTS, event, machine.id, f"m{machine.id}-v{machine.version}-observed", now)
+
     def result(self, result: CommandResult, now: datetime) -> Message:
         """One id for one command: redelivery is possible, a second answer is not."""
         return self._message(topics.COMMAND_RESULTS, result, result.machine_id, f"result-{result.command_id}", now)
@@ -54,16 +67,22 @@ class Announcer:
 
 def _is_worth_telling(before: Machine, after: Machine) -> bool:
     """Every change is in the compacted topic; the events topic gets those that a person would call one."""
-    return (before.state, before.primary, before.because, before.mode, before.setting) != (
+    return (before.state, before.primary, before.because, before.mode, before.setting, _serving(before)) != (
         after.state,
         after.primary,
         after.because,
         after.mode,
         after.setting,
+        _serving(after),
     )
 
 
+def _serving(machine: Machine) -> VmServing | None:
+    return machine.cpu_standby.serving if machine.cpu_standby is not None else None
+
+
 def machine_changed(machine: Machine, before: Machine | None) -> MachineChanged:
+    vm = _serving(machine)
     return MachineChanged(
         machine_id=machine.id,
         version=machine.version,
@@ -80,6 +99,8 @@ def machine_changed(machine: Machine, before: Machine | None) -> MachineChanged:
         ssh_port=machine.ssh.port if machine.ssh else None,
         failover_id=machine.failover.id if machine.failover else None,
         evidence=evidence_rows(machine.evidence),
+        cpu_vm_host=vm.host if vm else None,
+        cpu_vm_port=vm.port if vm else None,
     )
 
 

@@ -42,7 +42,7 @@ class Blindness:
         if because is not None:
             await self._went_blind(partitions, because)
             return
-        log.info("observer_sees_again")
+        log.warning("observer_sees_again")
         if not await self._resolve() and (self._waiting is None or self._waiting.done()):
             self._waiting = asyncio.create_task(self._wait_for_the_others(), name="the others' blindness")
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import assert_never
 
-from adapters.sql.records import CommandStatus
+from adapters.sql.records import AuditRecord, CommandStatus
 from adapters.sql.tx import Tx
 from daemon.announce import Announcer, failover_changed, setting_of
 from daemon.answers import answer_of
+from daemon.snapshot_grants import take_back
 from events.schema import CommandResult
 from machines.admission import AUTOMATIC, Pause
 from machines.brake import overspent
+from machines.budget import spent
 from machines.failover import (
     Admitted,
     AttemptEnded,
@@ -23,15 +27,21 @@ from machines.failover import (
     Fenced,
     Lost,
     Notify,
+    Observed,
     Parked,
     Probe,
     RequestAdmission,
     Signal,
 )
-from machines.model import DebtKind, FailoverId, Machine, Rung
-from machines.policy import Policy
+from machines.journal import Entry
+from machines.model import Debt, DebtKind, FailoverId, InstanceId, Machine, Rung, VolumeId, WaitsFor, is_served_by_vm
+from machines.policy import Policies, Policy
+from machines.strategies.candidates import STEP
+from machines.volumes import kept_alert
 
 OURSELVES = "failoverd"
+BUDGET_ALERT = "budget"
+"""The key of the alert that stands while a dead machine waits for money."""
 SUSPENDED = "automatic-action-suspended"
 """The key of the alert that stands while we paused ourselves."""
 
@@ -47,6 +57,37 @@ def pay_debt(tx: Tx, number: int, now: datetime) -> None:
     tx.resolve_alert(debt_alert(number), now)
 
 
+def drop_stops(tx: Tx, instance: InstanceId, now: datetime) -> None:
+    """No stop of the instance is owed any more: it is gone, or a machine's to run on."""
+    for number in tx.drop_debts_of(instance, (DebtKind.STOP_INSTANCE,), now):
+        tx.resolve_alert(debt_alert(number), now)
+
+
+def follow_volume(
+    tx: Tx, before: Machine | None, machine: Machine, now: datetime, given_up: Collection[VolumeId] = ()
+) -> None:
+    """Where a machine lies on another volume than before, the rows of the volumes say so too. The deletion of those of
+    `given_up` is owed in the same transaction."""
+    known = before.volume if before is not None else None
+    if given_up or (known.id if known else None) != (machine.volume.id if machine.volume else None):
+        tx.follow_volume(machine.id, known, machine.volume, given_up)
+        if machine.volume is not None:
+            tx.resolve_alert(kept_alert(machine.volume.id), now)
+
+
+def follow_budget(tx: Tx, before: Machine | None, machine: Machine | None, now: datetime) -> None:
+    """Where a machine waits for money no more; None: it is none any more. Another one that waits raises the alert again when
+    it asks."""
+    if _waits_for_money(before) and not _waits_for_money(machine):
+        tx.resolve_alert(BUDGET_ALERT, now)
+
+
+def _waits_for_money(machine: Machine | None) -> bool:
+    if machine is None:
+        return False
+    return machine.queued is not None and machine.queued.waits_for is WaitsFor.BUDGET
+
+
 def suspend_if_overspent(tx: Tx, policy: Policy, now: datetime) -> None:
     """Automatic action that does harm, or no good, pauses itself until a person has looked, or for its time."""
     because = overspent(tx.spent(policy, now), policy)
@@ -58,16 +99,32 @@ def suspend_if_overspent(tx: Tx, policy: Policy, now: datetime) -> None:
     until = now + timedelta(seconds=policy.suspension_s)
     if pause is None or pause.until < until:
         tx.set_pause(Pause(because, until, OURSELVES))
+        tx.audit(AuditRecord(now, OURSELVES, "daemon", "pause", reason=because))
     text = f"automatic failover is suspended until {until.isoformat()}: {because}; look at them, then resume"
     tx.raise_alert(SUSPENDED, text, now)
+
+
+def _given_up(effects: Iterable[Effect]) -> frozenset[VolumeId]:
+    owed = [debt for effect in effects if isinstance(effect, EndFailover) for debt in effect.debts]
+    return frozenset(one.volume for one in owed if one.kind is DebtKind.DELETE_VOLUME and one.volume is not None)
+
+
+def _spent(tx: Tx, failover: FailoverId, now: datetime) -> float:
+    """$ that the rentals of all of its attempts have cost by our records; the winner's until the hand-over."""
+    attempts: defaultdict[int, list[Entry]] = defaultdict(list)
+    for number, entry in tx.timeline(failover):
+        attempts[number].append(entry)
+    return sum(spent(entries, STEP, now) for entries in attempts.values())
 
 
 class Recorder:
     """The only writer of machines that already exist."""
 
-    def __init__(self, announcer: Announcer, policy: Policy) -> None:
+    def __init__(self, announcer: Announcer, policies: Policies, has_hook: bool = False) -> None:
+        """`has_hook`: an operator's program wants to hear of hand-overs."""
         self._announcer = announcer
-        self._policy = policy
+        self._policies = policies
+        self._has_hook = has_hook
 
     def record(self, tx: Tx, before: Machine, signal: Signal, decision: Decision, now: datetime) -> Machine:
         """Save, in the caller's transaction; give back the machine with its new version. Raise Stale."""
@@ -83,10 +140,19 @@ class Recorder:
                 request.command_id,
                 before.evidence,
             )
+            if request.command_id is None:  # Nobody asked; a command's own row audits it.
+                why = request.why or before.because
+                tx.audit(AuditRecord(now, request.asked_by, "daemon", "failover", machine.id, machine.failover.id, why))
+            if signal.granted.reserved is not None:
+                tx.reserve(machine.failover.id, signal.granted.reserved)
             self._tell(tx, machine, "began", "0", now)
         if machine != before:
             machine = tx.save_machine(machine)
+            follow_volume(tx, before, machine, now, _given_up(decision.effects))
             tx.post(self._announcer.machine(machine, before, now))
+        follow_budget(tx, before, machine, now)
+        if machine.fence > before.fence:
+            take_back(tx, machine.id)
         self._record_signal(tx, before, machine, signal, now)
         for effect in decision.effects:
             self._record_effect(tx, machine, effect, now)
@@ -116,6 +182,8 @@ class Recorder:
                 self._end(tx, machine, effect, now)
             case Notify(key, text, resolves):
                 _ = tx.resolve_alert(key, now) if resolves else tx.raise_alert(key, text, now)
+            case Observed(because):
+                tx.post((self._announcer.observed(machine, because, now),))
             case Probe() | RequestAdmission():
                 pass
             case _:
@@ -125,12 +193,16 @@ class Recorder:
         running = effect.failover
         won = running.rung if effect.success and running.rung is not Rung.REPAIR_PRIMARY else None
         tx.end_failover(running.id, effect.success, won, effect.code, effect.why, effect.new, now)
+        tx.settle_spending(running.id, _spent(tx, running.id, now))
         tx.drop_lease(running.id)
         tx.forget_first_beats(machine.id)
-        if effect.new is None:
+        if effect.new is not None:
+            tx.note_primary(effect.new.instance, machine.id, now)
+            drop_stops(tx, effect.new.instance, now)  # Of an earlier failover, which may have started it in vain.
+        elif not is_served_by_vm(machine):
             for number in tx.drop_debts(running.id, (DebtKind.STOP_INSTANCE,), now):
                 tx.resolve_alert(debt_alert(number), now)
-        tx.add_debts([replace(debt, due_at=now) for debt in effect.debts])
+        tx.add_debts([replace(debt, due_at=now) for debt in (*effect.debts, *self._hook_debts(machine, effect))])
         event = failover_changed(
             machine,
             running,
@@ -143,7 +215,13 @@ class Recorder:
         tx.post((self._announcer.failover(event, "0", now),))
         self._answer(tx, running.id, now)
         if running.reason in AUTOMATIC:
-            suspend_if_overspent(tx, self._policy, now)
+            suspend_if_overspent(tx, self._policies.fleet, now)
+
+    def _hook_debts(self, machine: Machine, effect: EndFailover) -> tuple[Debt, ...]:
+        if effect.new is None or not self._has_hook:
+            return ()
+        why = f"the operator's program hears of failover {effect.failover.id}"
+        return (Debt(DebtKind.RUN_HOOK, machine.id, effect.failover.id, None, None, None, why),)
 
     def _answer(self, tx: Tx, failover_id: FailoverId, now: datetime) -> None:
         """Every command that waits for this failover gets its one answer."""

@@ -1,9 +1,10 @@
-"""All commands of `failoverd` and their options. Each imports what it needs when it runs, so that none waits for another."""
+"""The command `failoverd`: what runs here by itself, and the verbs that ask the daemon (cli_reading, cli_acting).
+
+Each command imports what it needs when it runs, so that none waits for another.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import Annotated
 
 import typer
 
-from daemon.client import DEFAULT_TOKEN_FILE, TOKEN_ENV, URL_ENV, ApiClient, ClientError, door
+from daemon import cli_acting, cli_export, cli_reading, cli_token
+from daemon.cli_local import config_app, db_app, doctor
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -23,13 +25,6 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 2 usage, 3 accepted and still running, 4 not found, 5 refused, 6 failed, "
     "7 not allowed, 8 the daemon does not answer.",
 )
-
-
-class Output(StrEnum):
-    """How an answer is printed."""
-
-    TABLE = "table"
-    JSON = "json"
 
 
 class Weather(StrEnum):
@@ -47,13 +42,10 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
-class Strategy(StrEnum):
-    """What a failover may be told to try; `disabled` cannot be forced."""
-
-    WARM_POOL = "warm_pool"
-    CPU_STANDBY = "cpu_standby"
-    BOTH = "both"
-    REGIONAL_VOLUME = "regional_volume"
+class Shell(StrEnum):
+    BASH = "bash"
+    ZSH = "zsh"
+    FISH = "fish"
 
 
 class SimulatedStrategy(StrEnum):
@@ -61,14 +53,9 @@ class SimulatedStrategy(StrEnum):
     WARM_POOL = "warm_pool"
     CPU_STANDBY = "cpu_standby"
     BOTH = "both"
+    REGIONAL_VOLUME = "regional_volume"
 
 
-Url = Annotated[str | None, typer.Option("--url", help=f"The daemon's address ({URL_ENV}).", show_default=False)]
-TokenFile = Annotated[
-    Path | None,
-    typer.Option("--token-file", help=f"Default: {TOKEN_ENV}, else {DEFAULT_TOKEN_FILE}.", show_default=False),
-]
-Form = Annotated[Output, typer.Option("--output", "-o", help="How to print the answer.")]
 Seed = Annotated[int, typer.Option(help="The same seed makes the same world.")]
 WeatherOption = Annotated[Weather, typer.Option(help="hard: most rentals never come up, most offers are gone.")]
 SharingOption = Annotated[
@@ -76,15 +63,19 @@ SharingOption = Annotated[
 ]
 
 
-@contextmanager
-def client(url: str | None, token_file: Path | None) -> Iterator[ApiClient]:
-    """The client of one command; a refusal ends the command with its text and its exit code."""
-    try:
-        with ApiClient(door(url, token_file)) as api:
-            yield api
-    except ClientError as error:
-        typer.echo(explain(error), err=True)
-        raise typer.Exit(error.exit_code) from None
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"failoverd {metadata.version('failoverd')}")
+        raise typer.Exit
+
+
+@app.callback()
+def of_all_commands(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Keeps rented GPU machines serving. Begin with: failoverd demo"""
 
 
 @app.command()
@@ -201,86 +192,34 @@ def agent(
 
 
 @app.command()
-def status(
-    output: Form = Output.TABLE,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Again every two seconds, until Ctrl-C.")] = False,
-    url: Url = None,
-    token_file: TokenFile = None,
-) -> None:
-    """Show every machine: its state, its instance, its price, and its last failover."""
-    from daemon.cli_show import show_status
-
-    with client(url, token_file) as api:
-        show_status(api, as_json=output is Output.JSON, watch=watch)
-
-
-@app.command()
-def queue(output: Form = Output.TABLE, url: Url = None, token_file: TokenFile = None) -> None:
-    """Show which dead machines wait for their failover, in which order and for what; and whether a pause or a storm stands."""
-    from daemon.cli_queue import show_queue
-
-    with client(url, token_file) as api:
-        show_queue(api, as_json=output is Output.JSON)
-
-
-@app.command()
-def show(
-    what: Annotated[str, typer.Argument(metavar="FAILOVER|MACHINE|last", help="fo_..., a machine, or `last`.")],
-    output: Form = Output.TABLE,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Until it has ended.")] = False,
-    url: Url = None,
-    token_file: TokenFile = None,
-) -> None:
-    """Show the timeline of one failover: each step with its time, its tries and its errors."""
-    from daemon.cli_show import show_failover
-
-    with client(url, token_file) as api:
-        show_failover(api, what, as_json=output is Output.JSON, follow=follow)
-
-
-@app.command()
-def failover(
-    machine: Annotated[str, typer.Argument(metavar="MACHINE", help="A machine's id or name.")],
-    strategy: Annotated[Strategy | None, typer.Option(help="Instead of the machine's own.", show_default=False)] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would happen; touches nothing.")] = False,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow it to its end.")] = True,
-    timeout: Annotated[float | None, typer.Option(help="Seconds to follow it; it goes on.", show_default=False)] = None,
-    reason: Annotated[str | None, typer.Option(help="Why, for those who read the record.", show_default=False)] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for the machine's name.")] = False,
-    output: Form = Output.TABLE,
-    url: Url = None,
-    token_file: TokenFile = None,
-) -> None:
-    """Move a machine to a new instance now, and follow it; the old instance is fenced."""
-    from daemon.cli_failover import FailoverOptions, fail_over
-
-    options = FailoverOptions(
-        machine, strategy.value if strategy else None, dry_run, wait, timeout, reason, yes, output is Output.JSON
-    )
-    with client(url, token_file) as api:
-        raise typer.Exit(fail_over(api, options))
-
-
-@app.command()
-def states(
-    mermaid: Annotated[bool, typer.Option("--mermaid", help="As a mermaid state diagram.")] = False,
-    output: Form = Output.TABLE,
-) -> None:
-    """Print the life of a machine: every edge of the state table, and why it is followed."""
-    from daemon.cli_show import show_states
-
-    show_states(mermaid=mermaid, as_json=output is Output.JSON)
-
-
-@app.command()
 def version() -> None:
     """Print the version."""
-    typer.echo(f"failoverd {metadata.version('failoverd')}")
+    _print_version(True)
 
 
-def explain(error: ClientError) -> str:
-    """A refusal as three lines at most: what, why, and what mends it."""
-    lines = [f"error[{error.code}] {error.detail}"]
-    if error.remedy:
-        lines.append(f"  remedy  {error.remedy}")
-    return "\n".join(lines)
+@app.command()
+def completion(
+    shell: Annotated[Shell, typer.Argument(help="Which shell's script.")],
+) -> None:
+    """Print the script that completes verbs, options and machine names: source <(failoverd completion bash)"""
+    from typer._completion_shared import get_completion_script
+
+    from daemon.cli import COMPLETE
+
+    typer.echo(get_completion_script(prog_name="failoverd", complete_var=COMPLETE, shell=shell.value))
+
+
+# After the commands above, in the order of the help.
+for group in (cli_reading.app, cli_acting.app):
+    app.add_typer(group)
+app.add_typer(cli_reading.machines, name="machines")
+app.add_typer(cli_reading.snapshots, name="snapshot")
+app.add_typer(cli_reading.letters, name="dlq")
+app.add_typer(cli_reading.settings, name="settings")
+app.add_typer(cli_export.app, name="export")
+app.add_typer(config_app, name="config")
+app.add_typer(db_app, name="db")
+app.command("doctor")(doctor)
+app.add_typer(cli_acting.notify, name="notify")
+app.add_typer(cli_token.app, name="token")
+app.command()(cli_token.audit)

@@ -1,35 +1,37 @@
-"""`failoverd failover`: ask, trigger without waiting, and follow the record. Watching changes nothing."""
+"""`failoverd failover`, `drill` and `cancel`: ask, trigger without waiting for the end, and follow the durable record.
+
+The daemon carries the failover out; the terminal only watches. Whoever closes it cancels nothing.
+"""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import count
-from math import ceil
 from typing import Any
 
 import typer
 
 from daemon import screens
-from daemon.cli_show import TIMELINE_EVERY_S, follow_failover, pause, print_json
-from daemon.client import EXIT_FAILED, EXIT_PENDING, EXIT_REFUSED, ApiClient, ClientError
+from daemon.cli_confirm import confirm
+from daemon.cli_follow import Following, follow_answer
+from daemon.cli_options import INTERRUPTED
+from daemon.cli_output import Answer, Column, emit
+from daemon.cli_show import find_failover
+from daemon.client import EXIT_PENDING, EXIT_REFUSED, EXIT_UNREACHABLE, ApiClient, ClientError, because
 
-USAGE = 2
+_ASYNC = {"Prefer": b"respond-async"}
 
 
 @dataclass(frozen=True, slots=True)
 class FailoverOptions:
-    """The command's options, as they were given. `timeout_s` is how long it is followed, in real seconds."""
+    """The command's options, as they were given."""
 
     machine: str
     strategy: str | None
-    dry_run: bool
-    wait: bool
-    timeout_s: float | None
     reason: str | None
     yes: bool
-    as_json: bool
+    following: Following
+    dry_run: bool = False
 
 
 def fail_over(api: ApiClient, options: FailoverOptions) -> int:
@@ -38,43 +40,6 @@ def fail_over(api: ApiClient, options: FailoverOptions) -> int:
     if options.dry_run:
         return _dry_run(api, machine, options)
     _ask(machine, options)
-    answer = _trigger(api, machine, options)
-    if "success" in answer:
-        return _ended_at_once(answer, options)
-    failover = str(answer["failover_id"])
-    if not options.wait:
-        if options.as_json:
-            print_json(answer)
-        else:
-            typer.echo(f"{failover} was accepted and is running.  → failoverd show {failover} -f")
-        return EXIT_PENDING
-    return _follow(api, failover, options)
-
-
-def _ask(machine: Mapping[str, Any], options: FailoverOptions) -> None:
-    """A destructive verb wants the machine's name typed, or --yes from a script."""
-    if options.yes:
-        return
-    name = str(machine["name"])
-    if not sys.stdin.isatty():
-        why = f"a failover of {name} replaces instance {machine['gpu_instance_id']}, and nobody can be asked"
-        raise ClientError(USAGE, "not_confirmed", why, "add --yes")
-    typer.echo(f"Instance {machine['gpu_instance_id']} of {name} will be fenced, replaced and destroyed.", err=True)
-    if typer.prompt(f"Type its name ({name}) to go on", err=True) != name:
-        raise ClientError(USAGE, "not_confirmed", "that is not its name; nothing was done", "try again, or add --yes")
-
-
-def _place(machine: Mapping[str, Any]) -> dict[str, Any]:
-    """What the contract wants to be named: the instance that is meant, and where it listens."""
-    place = {name: machine.get(name) for name in ("gpu_instance_id", "ssh_host", "ssh_port")}
-    if any(value is None for value in place.values()):
-        why = f"machine {machine['id']} has no instance with an SSH port that a failover could replace"
-        remedy = f"name it: PUT /api/v1/machines/{machine['id']} with gpu_instance_id"
-        raise ClientError(EXIT_REFUSED, "no_primary", why, remedy)
-    return place
-
-
-def _trigger(api: ApiClient, machine: Mapping[str, Any], options: FailoverOptions) -> dict[str, Any]:
     body = {
         "machine_id": machine["id"],
         **_place(machine),
@@ -83,83 +48,113 @@ def _trigger(api: ApiClient, machine: Mapping[str, Any], options: FailoverOption
     }
     if options.reason is not None:
         body["reason"] = options.reason
+    headers = {**_ASYNC, **because(options.reason)}
+    return follow_answer(api, _sent(lambda: api.post("/failover/execute", body, headers=headers)), options.following)
+
+
+def drill(api: ApiClient, options: FailoverOptions) -> int:
+    """On paper, or a real failover that is marked as a drill. Raise ClientError."""
+    machine = api.machine(options.machine)
+    if options.dry_run:
+        return _dry_run(api, machine, options)
+    _ask(machine, options)
+    headers = {**_ASYNC, **because(options.reason)}
+    query = {**_query(machine, options), "dry_run": "false"}
+    path = f"/failover/test/{machine['id']}"
+    return follow_answer(api, _sent(lambda: api.post(path, query=query, headers=headers)), options.following)
+
+
+def cancel(api: ApiClient, what: str, reason: str | None, following: Following, *, yes: bool) -> int:
+    """Ask a running failover to unwind, and follow it to its end: 0 where it ended. Raise ClientError."""
+    failover = api.failover(find_failover(api, what))
+    machine = api.machine(str(failover["machine_id"]))
+    name = f"{failover['failover_id']} of {machine['name']}"
+    if failover["state"] == "running":
+        confirm(str(machine["name"]), f"Failover {name} will be unwound: what it rented is destroyed", yes=yes)
+    body = {} if reason is None else {"reason": reason}
+    answer = api.post(f"/failovers/{failover['failover_id']}/cancel", body, headers=because(reason))
+    code = follow_answer(api, answer, following)
+    if code == EXIT_PENDING:
+        return code
+    newest = api.failover(failover["failover_id"])
+    # A failover that was cancelled has not succeeded, and that is what was asked for.
+    return 0 if newest["state"] == "failed" and newest["error"] == "cancelled" else code
+
+
+def _ask(machine: Mapping[str, Any], options: FailoverOptions) -> None:
+    name, instance = str(machine["name"]), machine["gpu_instance_id"]
+    confirm(name, f"Instance {instance} of {name} will be fenced, replaced and destroyed", yes=options.yes)
+
+
+def _place(machine: Mapping[str, Any]) -> dict[str, Any]:
+    """What the contract wants to be named: the instance that is meant, and where it listens."""
+    place = {name: machine.get(name) for name in ("gpu_instance_id", "ssh_host", "ssh_port")}
+    if any(value is None for value in place.values()):
+        why = f"machine {machine['id']} has no instance with an SSH port that a failover could replace"
+        remedy = f"name it: failoverd machines register {machine['id']} --gpu-instance-id NUMBER"
+        raise ClientError(EXIT_REFUSED, "no_primary", why, remedy)
+    return place
+
+
+def _query(machine: Mapping[str, Any], options: FailoverOptions) -> dict[str, Any]:
+    named = {} if options.strategy is None else {"strategy": options.strategy}
+    return {**_place(machine), **named}
+
+
+def _sent(ask: Callable[[], Any]) -> dict[str, Any]:
     try:
-        return dict(api.post("/failover/execute", body, headers={"Prefer": "respond-async"}))
+        return dict(ask())
     except ClientError as error:
         if error.code == "failover_in_progress" and "failover_id" in error.extra:
             error.remedy = f"follow it: failoverd show {error.extra['failover_id']} -f"
+        if error.code == "shutting_down" and "failover_id" in error.extra:
+            # It was accepted, and goes on when the daemon is back.
+            return {"failover_id": error.extra["failover_id"], "state": "running"}
+        if error.exit_code == EXIT_UNREACHABLE:
+            error.remedy = f"it may have been accepted all the same: failoverd history; else {error.remedy}"
         raise
-
-
-def _ended_at_once(answer: Mapping[str, Any], options: FailoverOptions) -> int:
-    """A failover that was refused before it began (protection_disabled), or an answer that was there already."""
-    if options.as_json:
-        print_json(answer)
-    elif answer["success"]:
-        typer.echo(f"{answer['failover_id']} succeeded: the new instance is {answer['new_gpu_id']}.")
-    else:
-        typer.echo(f"error[{answer['error']}] {answer.get('error_detail') or ''}", err=True)
-    if answer["success"]:
-        return 0
-    return EXIT_REFUSED if answer["error"] == "protection_disabled" else EXIT_FAILED
-
-
-def _follow(api: ApiClient, failover: str, options: FailoverOptions) -> int:
-    try:
-        newest = _watch(api, failover, options)
-    except KeyboardInterrupt:
-        newest = {"state": "running"}
-    if options.as_json:
-        print_json(newest)
-    if newest["state"] == "running":
-        typer.echo(f"{failover} is still running.  → failoverd show {failover} -f", err=True)
-        return EXIT_PENDING
-    return 0 if newest["state"] == "succeeded" else EXIT_FAILED
-
-
-def _watch(api: ApiClient, failover: str, options: FailoverOptions) -> dict[str, Any]:
-    patience = _patience(options.timeout_s)
-    if not options.as_json:
-        return follow_failover(api, failover, live=True, patience=patience)
-    newest = api.failover(failover)
-    while newest["state"] == "running" and patience():
-        pause(TIMELINE_EVERY_S)
-        newest = api.failover(failover)
-    return newest
-
-
-def _patience(timeout_s: float | None) -> Callable[[], bool]:
-    """Asked once before each pause; counts the pauses, since no clock of ours need be read for that."""
-    pauses = None if timeout_s is None else ceil(timeout_s / TIMELINE_EVERY_S)
-    taken = count()
-    return lambda: pauses is None or next(taken) < pauses
 
 
 # -- on paper
 
+_PLAN_COLUMNS = (
+    Column("machine_id", "MACHINE"),
+    Column("strategy", "STRATEGY"),
+    Column("would_succeed", "WOULD SUCCEED"),
+    Column("code", "CODE"),
+    Column("reason", "REASON"),
+)
+
 
 def _dry_run(api: ApiClient, machine: Mapping[str, Any], options: FailoverOptions) -> int:
     """What it would do, by reads alone; refused (5) where it would not succeed."""
-    query = {**_place(machine), "dry_run": "true"}
-    if options.strategy is not None:
-        query["strategy"] = options.strategy
-    answer = api.post(f"/failover/test/{machine['id']}", query=query)
-    if options.as_json:
-        print_json(answer)
-    else:
+    try:
+        answer = api.post(f"/failover/test/{machine['id']}", query={**_query(machine, options), "dry_run": "true"})
+    except KeyboardInterrupt:
+        typer.echo("interrupted: nothing was touched", err=True)
+        return INTERRUPTED
+    output = options.following.output
+    if output.is_for_people:
         _print_plan(machine, answer)
-    return 0 if answer["would_succeed"] else EXIT_REFUSED
+    else:
+        emit(Answer(answer, [answer], _PLAN_COLUMNS), output)
+    if answer["would_succeed"]:
+        return 0
+    typer.echo(f"error[{answer.get('code') or 'not_ready'}] {answer['reason']}", err=True)
+    action = api.get(f"/failover/readiness/{machine['id']}").get("recommended_action")
+    typer.echo(f"  remedy  {action or 'name another strategy: --strategy'}", err=True)
+    return EXIT_REFUSED
 
 
 def _print_plan(machine: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
     plan = answer.get("plan") or {}
     would = "would succeed" if answer["would_succeed"] else "would NOT succeed"
     typer.echo(f"A failover of {machine['name']} (machine {machine['id']}) {would}. Nothing was touched.")
-    if not answer["would_succeed"]:
-        typer.echo(f"error[{answer.get('code') or 'not_ready'}] {answer['reason']}", err=True)
     for rung in plan.get("steps") or ():
         steps = " → ".join(rung["steps"]) or str(rung.get("note") or "nothing")
         typer.echo(f"  {rung['strategy']}: {steps}")
+    if pool := plan.get("warm_pool"):
+        typer.echo(f"  warm pool {pool['state']}: {pool['next']}")
     age = plan.get("snapshot_age_seconds")
     typer.echo(f"  data: {'no verified snapshot' if age is None else f'{screens.span(age)} old'}")
     for offer in plan.get("offers") or ():

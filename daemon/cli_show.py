@@ -1,61 +1,107 @@
-"""`failoverd status`, `show` and `states`: answers of the daemon on a terminal, or as JSON for programs."""
+"""`failoverd status`, `show` and `states`: answers of the daemon on a terminal, or as documents for programs."""
 
 from __future__ import annotations
 
-import json
 import sys
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias, TypeVar
+
+import typer
 
 from daemon import screens
-from daemon.client import EXIT_NOT_FOUND, ApiClient, ClientError
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
+from daemon.cli_output import Answer, Column, Output, emit, pause, show
+from daemon.client import EXIT_NOT_FOUND, EXIT_UNREACHABLE, ApiClient, ClientError
 
 STATUS_EVERY_S = 2.0
 TIMELINE_EVERY_S = 0.5
-pause = threading.Event().wait
-"""A pause that Ctrl-C ends; real seconds, for a person is watching."""
-
-
-def print_json(value: Any) -> None:
-    """One document, in one piece."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-    sys.stdout.flush()
-
+T = TypeVar("T")
+Patience: TypeAlias = Callable[[], bool]
+"""Whether to look once more; asked before each pause."""
 
 # -- status
 
+MACHINE_COLUMNS = (
+    Column("id", "MACHINE", right=True),
+    Column("name", "NAME"),
+    Column("state", "STATE"),
+    Column("because", "BECAUSE", only_wide=True),
+    Column("since", "SINCE", lambda row: screens.span(row.get("since_seconds"))),
+    Column("heartbeat_age_seconds", "BEAT", screens.beat, right=True),
+    Column("gpu_instance_id", "INSTANCE"),
+    Column("ssh_host", "SSH HOST", only_wide=True),
+    Column("ssh_port", "SSH PORT", only_wide=True),
+    Column("gpu_name", "GPU"),
+    Column("num_gpus", "GPUS", only_wide=True),
+    Column("price_per_hour", "$/H", lambda row: screens.dollars(row.get("price_per_hour")), right=True),
+    Column("strategy", "STRATEGY"),
+    Column("auto_failover", "AUTO"),
+    Column("priority", "PRIORITY", right=True, only_wide=True),
+    Column("fence", "FENCE", right=True, only_wide=True),
+    Column(
+        "snapshot_age_seconds", "DATA", lambda row: screens.span(row.get("snapshot_age_seconds")) or "-", right=True
+    ),
+    Column("failover_id", "FAILOVER", only_wide=True),
+    Column("last_failover_id", "LAST FAILOVER"),
+)
 
-def show_status(api: ApiClient, *, as_json: bool, watch: bool) -> None:
-    """Once, or again and again; with `watch` JSON is one document in each line."""
-    if as_json:
-        _status_as_json(api, watch=watch)
-        return
 
-    def screen() -> tuple[RenderableType, bool]:
-        machines = api.machines()
-        last = _last_failovers(api, machines)
-        return screens.status_screen(machines, last, api.alerts(), api.not_ready()), not watch
-
-    _show(screen, STATUS_EVERY_S, live=watch)
+def show_status(api: ApiClient, output: Output, *, watch: bool, short: bool = False) -> None:
+    """Once, or again and again until Ctrl-C. Raise ClientError."""
+    show(
+        lambda: (_short(api) if short else status_of(api), not watch), output, STATUS_EVERY_S, live=watch, endless=True
+    )
 
 
-def _status_as_json(api: ApiClient, *, watch: bool) -> None:
-    while True:
-        machines = api.machines()
-        known = _last_failovers(api, machines)
-        rows = [{**row, "last_failover": known.get(_last_id(row))} for row in machines]
-        shown = {"machines": rows, "alerts": api.alerts(), "not_ready": api.not_ready()}
-        if not watch:
-            print_json(shown)
-            return
-        sys.stdout.write(json.dumps(shown) + "\n")
-        sys.stdout.flush()
-        pause(STATUS_EVERY_S)
+def status_of(api: ApiClient) -> Answer:
+    """Every machine with its last failover, and what is wrong with the daemon itself."""
+    machines, alerts, not_ready, fleet = api.machines(), api.alerts(), api.not_ready(), api.get("/fleet")
+    notices = list(notices_of(fleet))
+    known = _last_failovers(api, machines)
+    rows = [{**row, "last_failover": known.get(_last_id(row))} for row in machines]
+    of_the_fleet = {name: fleet[name] for name in _OF_THE_FLEET}
+    document = {"machines": rows, "alerts": alerts, "not_ready": not_ready, "fleet": of_the_fleet}
+    return Answer(
+        document,
+        rows,
+        MACHINE_COLUMNS,
+        before=[f"ATTENTION  {alert['text']}" for alert in alerts],
+        after=[screens.total(machines), *notices],
+        screen=lambda: screens.status_screen(machines, known, alerts, not_ready, notices),
+    )
+
+
+_OF_THE_FLEET = ("automatic_failover", "auto_failover", "pause", "paused_machines", "unacknowledged")
+
+
+def notices_of(fleet: Mapping[str, Any]) -> Iterator[str]:
+    """What a person should know of automatic failover: that it does not happen, or that one failed unseen."""
+    if pause := fleet["pause"]:
+        end = f" until {pause['until']} by {pause['by']}" if pause["until"] else ""
+        yield f"automatic failover is paused{end}: {pause['reason']}"
+    if fleet["auto_failover"] != "on":
+        yield f"automatic failover is set to {fleet['auto_failover']}  → failoverd settings show"
+    for one in fleet["paused_machines"]:
+        yield f"{one['name']} alone is paused until {one['until']} by {one['by']}: {one['reason']}"
+    if fleet["unacknowledged"]:
+        yield f"failed, and nobody has said that they know: {fleet['unacknowledged']}  → failoverd ack FAILOVER"
+
+
+def _short(api: ApiClient) -> Answer:
+    """One line for a prompt: how many machines, and what asks for a person."""
+    machines, alerts = api.machines(), api.alerts()
+    moving = sum(1 for row in machines if row.get("failover_id"))
+    well = sum(1 for row in machines if row["state"] in screens.CALM_STATES)
+    row = {
+        "machines": len(machines),
+        "well": well,
+        "failing_over": moving,
+        "not_well": max(0, len(machines) - well - moving),
+        "alerts": len(alerts),
+    }
+    told = [f"{row[name]} {name.replace('_', ' ')}" for name in ("failing_over", "not_well", "alerts") if row[name]]
+    line = " · ".join([f"{well}/{len(machines)} well", *told])
+    return Answer(row, [row], [Column(name, name.upper()) for name in row], screen=lambda: screens.plain(line))
 
 
 def _last_failovers(api: ApiClient, machines: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -71,18 +117,88 @@ def _last_id(row: Mapping[str, Any]) -> str:
 
 # -- show
 
+HISTORY_COLUMNS = (
+    Column("failover_id", "FAILOVER"),
+    Column("machine_id", "MACHINE", right=True),
+    Column("state", "STATE"),
+    Column("trigger", "TRIGGER"),
+    Column("strategy_attempted", "TRIED", only_wide=True),
+    Column("strategy_succeeded", "STRATEGY"),
+    Column("started_at", "STARTED", lambda row: str(row.get("started_at") or "-")[:19]),
+    Column("ended_at", "ENDED", only_wide=True),
+    Column(
+        "total_ms",
+        "TOOK",
+        lambda row: screens.span(screens.seconds_between(row.get("started_at"), row.get("ended_at"))),
+        right=True,
+    ),
+    Column("data_age_seconds", "DATA", lambda row: screens.span(row.get("data_age_seconds")) or "-", right=True),
+    Column("old_gpu_instance_id", "OLD", only_wide=True),
+    Column("new_gpu_instance_id", "NEW", only_wide=True),
+    Column("price_per_hour", "$/H", lambda row: screens.dollars(row.get("price_per_hour")), right=True, only_wide=True),
+    Column("asked_by", "BY", only_wide=True),
+    Column("error", "ERROR"),
+    Column("because", "BECAUSE", only_wide=True),
+)
+STEP_COLUMNS = (
+    Column("attempt", "ATTEMPT", right=True),
+    Column("strategy", "STRATEGY"),
+    Column("name", "STEP"),
+    Column("status", "STATUS"),
+    Column("started_at", "STARTED"),
+    Column("ended_at", "ENDED"),
+    Column("seconds", "SECONDS", right=True),
+    Column("tries", "TRIES", right=True),
+    Column("error", "ERROR"),
+)
 
-def show_failover(api: ApiClient, what: str, *, as_json: bool, follow: bool) -> None:
+
+def show_failover(api: ApiClient, what: str, output: Output, *, follow: bool) -> None:
     """`what` is a failover's id, a machine's id or name, or `last`. Raise ClientError."""
     failover = find_failover(api, what)
-    if not as_json:
+    if output is Output.TABLE:
         follow_failover(api, failover, live=follow)
         return
-    shown = api.failover(failover)
-    while follow and shown["state"] == "running":
+    newest = api.failover(failover)
+    while follow and newest["state"] == "running":
         pause(TIMELINE_EVERY_S)
-        shown = api.failover(failover)
-    print_json(shown)
+        newest = through_outages(lambda: api.failover(failover), forever)
+    emit(_steps_of(newest), output)
+
+
+def forever() -> bool:
+    """The patience of who watches until Ctrl-C."""
+    return True
+
+
+def is_away(error: ClientError) -> bool:
+    """Whether the daemon, or something that it needs, may answer later."""
+    return error.exit_code == EXIT_UNREACHABLE or error.extra.get("status") == 503
+
+
+def through_outages(ask: Callable[[], T], patience: Patience) -> T:
+    """What it gives; a daemon that is away is asked again as long as the patience lasts. Raise ClientError."""
+    is_told = False
+    while True:
+        try:
+            return ask()
+        except ClientError as error:
+            if not is_away(error) or not patience():
+                raise
+            if not is_told:
+                typer.echo(f"(asked again until it answers: {error.detail})", err=True)
+            is_told = True
+        pause(TIMELINE_EVERY_S)
+
+
+def _steps_of(failover: Mapping[str, Any]) -> Answer:
+    rows = [
+        {"attempt": attempt["number"], "strategy": attempt["strategy"], **step}
+        for attempt in failover["attempts"]
+        for step in attempt["steps"]
+    ]
+    head = f"{failover['failover_id']}  machine {failover['machine_id']}  {failover['state']}: {failover['because']}"
+    return Answer(dict(failover), rows, STEP_COLUMNS, before=[head])
 
 
 def find_failover(api: ApiClient, what: str) -> str:
@@ -102,57 +218,41 @@ def find_failover(api: ApiClient, what: str) -> str:
 
 
 def follow_failover(
-    api: ApiClient, failover: str, *, live: bool, patience: Callable[[], bool] = lambda: True
+    api: ApiClient, failover: str, *, live: bool, patience: Patience = forever, outage: Patience | None = None
 ) -> dict[str, Any]:
-    """Show it once, or with `live` until it has ended or the patience is over; the newest that is known of it."""
+    """Show it once, or with `live` until it has ended or the patience is over; the newest that is known of it.
+
+    `outage` is the patience with a daemon that is away; without it one that was there is waited for without an end, and one
+    that never was is told at once. Raise ClientError.
+    """
     newest: dict[str, Any] = {}
 
-    def screen() -> tuple[RenderableType, bool]:
-        newest.update(api.failover(failover))
-        is_running = newest["state"] == "running"
-        shown = screens.timeline_screen(newest, _daemons_now(api, newest) if is_running else None)
-        return shown, not (live and is_running and patience())
+    def look() -> datetime | None:
+        found = api.failover(failover)
+        now = daemons_now(api, found) if found["state"] == "running" else None
+        newest.update(found)
+        return now
 
-    _show(screen, TIMELINE_EVERY_S, live=live)
+    def read() -> tuple[Answer, bool]:
+        now = through_outages(look, outage or forever) if outage or newest else look()
+        shown = Answer(newest, (), (), screen=lambda: screens.timeline_screen(newest, now))
+        return shown, not (live and newest["state"] == "running" and patience())
+
+    show(read, Output.TABLE, TIMELINE_EVERY_S, live=live)
     return newest
 
 
-def _daemons_now(api: ApiClient, failover: Mapping[str, Any]) -> datetime | None:
+def daemons_now(api: ApiClient, failover: Mapping[str, Any]) -> datetime | None:
     """The daemon's own time, which runs faster than ours beside a simulated world."""
     machine = api.get(f"/machines/{failover['machine_id']}")
     since = screens.moment(machine.get("since"))
     return None if since is None else since + timedelta(seconds=machine["since_seconds"])
 
 
-def _show(screen: Callable[[], tuple[RenderableType, bool]], every_s: float, *, live: bool) -> None:
-    """Print what the screen gives until it says that it is the last one; without a terminal only the last one."""
-    console = screens.console()
-    shown, is_last = screen()
-    if not live or is_last:
-        console.print(shown)
-        return
-    if not console.is_terminal:
-        while not is_last:
-            pause(every_s)
-            shown, is_last = screen()
-        console.print(shown)
-        return
-    from rich.live import Live
-
-    try:
-        with Live(shown, console=console, auto_refresh=False) as view:
-            while not is_last:
-                pause(every_s)
-                shown, is_last = screen()
-                view.update(shown, refresh=True)
-    except KeyboardInterrupt:
-        console.print("(it goes on without a watcher)", style="dim")
-
-
 # -- states
 
 
-def show_states(*, mermaid: bool, as_json: bool) -> None:
+def show_states(output: Output, *, mermaid: bool) -> None:
     """The state table, from the table that the daemon follows."""
     from machines.states import EDGES, State, as_mermaid
 
@@ -164,7 +264,7 @@ def show_states(*, mermaid: bool, as_json: bool) -> None:
         (edge.source.value, edge.trigger.value, edge.target.value, edge.because)
         for edge in sorted(EDGES, key=lambda edge: states.index(edge.source))
     ]
-    if as_json:
-        print_json([dict(zip(("from", "trigger", "to", "because"), edge, strict=True)) for edge in edges])
-        return
-    screens.console().print(screens.states_screen(edges))
+    names = ("from", "trigger", "to", "because")
+    rows = [dict(zip(names, edge, strict=True)) for edge in edges]
+    columns = [Column(name, name.upper()) for name in names]
+    emit(Answer(rows, rows, columns, screen=lambda: screens.states_screen(edges)), output)

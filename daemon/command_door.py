@@ -11,9 +11,10 @@ import structlog
 from adapters.sql.errors import StoreUnavailable
 from adapters.sql.executor import Store
 from daemon.announce import Announcer
-from daemon.commands import Asked, Commands
-from events import codec, topics
-from events.codec import Undecodable
+from daemon.asked import Asked
+from daemon.commands import Commands
+from events import codec, dead_letters, topics
+from events.codec import Headers, Undecodable
 from events.schema import Command
 from machines.errors import LogUnavailable, Stale
 from machines.ports import Clock, EventLog, Record
@@ -75,17 +76,19 @@ class CommandDoor:
 
     async def _take(self, record: Record) -> None:
         """One command. A refusal was stored as its answer; what cannot be read goes to the dead letters."""
+        value, headers = codec.unwrapped(record.value, record.headers)
         try:
-            command = codec.decode_command(record.value, record.headers)
+            command = codec.decode_command(value, headers)
         except Undecodable as cause:
             await self._bury(record, cause)
             await self._answer_all_the_same(record, cause)
             return
-        at = self._from_log(datetime.fromtimestamp(record.timestamp / 1000, UTC))
+        written = dead_letters.first_at(record.timestamp, record.headers)
+        at = self._from_log(datetime.fromtimestamp(written / 1000, UTC))
         if command.command_id is None:
             command = msgspec.structs.replace(command, command_id=_id_of(record))
-        by = command.issued_by or codec.header(record.headers, "ce_source") or "kafka"
-        asked = Asked(_with_key(command, record), "kafka", by, self._clock.now(), at)
+        by = command.issued_by or codec.header(headers, "ce_source") or "kafka"
+        asked = Asked(_with_key(command, record, headers), "kafka", by, self._clock.now(), at)
         try:
             await self._commands.submit(asked)
         except Problem as problem:
@@ -93,28 +96,31 @@ class CommandDoor:
 
     async def _bury(self, record: Record, cause: Undecodable) -> None:
         name = self._announcer.prefix + topics.DEAD_LETTERS
-        letter = codec.dead_letter(name, record, cause, self._clock.now().isoformat())
+        letter = dead_letters.bury(name, record, cause, self._clock.now().isoformat())
         await self._store.transact(lambda tx: tx.post((letter,)))
         log.warning("dead_letter", topic=record.topic, offset=record.offset, cause=cause.cause, error=cause.text)
 
     async def _answer_all_the_same(self, record: Record, cause: Undecodable) -> None:
         """Whoever gave the command an id waits for its one result."""
-        remains = codec.remains_of(record.value, record.headers, cause)
+        value, headers = codec.unwrapped(record.value, record.headers)
+        remains = codec.remains_of(value, headers, cause)
         if remains is None:
             return
-        now, by = self._clock.now(), codec.header(record.headers, "ce_source") or "kafka"
+        now, by = self._clock.now(), codec.header(headers, "ce_source") or "kafka"
         command = Command(remains.command, machine_id=remains.machine_id, command_id=remains.command_id)
-        asked = Asked(_with_key(command, record), "kafka", by, now, now)
+        asked = Asked(_with_key(command, record, headers), "kafka", by, now, now)
         await self._commands.refuse(asked, unreadable(cause.text, remains.field))
 
 
 def _id_of(record: Record) -> str:
     """Without an id of its own, a command is known by its place in the log."""
-    return f"{record.topic}-{record.partition}-{record.offset}-{record.timestamp}"
+    return codec.record_id(record.topic, record.partition, record.offset, record.timestamp)
 
 
-def _with_key(command: Command, record: Record) -> Command:
-    """The key is the machine id, where the value does not say it."""
-    if command.machine_id is None and record.key is not None and record.key.isdigit() and len(record.key) <= 18:
-        return msgspec.structs.replace(command, machine_id=int(record.key))
-    return command
+def _with_key(command: Command, record: Record, headers: Headers) -> Command:
+    """The key is the machine id, where the value does not say it; then the event's subject."""
+    if command.machine_id is not None:
+        return command
+    subject = (codec.header(headers, "ce_subject") or "").encode()
+    named = next((text for text in (record.key, subject) if text and text.isdigit() and len(text) <= 18), None)
+    return command if named is None else msgspec.structs.replace(command, machine_id=int(named))

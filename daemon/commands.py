@@ -6,59 +6,61 @@ failover in one transaction, and answered when that failover ends.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any, assert_never
 
 import msgspec
 import structlog
 
 from adapters.sql.executor import Store
-from adapters.sql.records import CommandRow, Door, FailoverRecord
+from adapters.sql.records import CommandRow, FailoverRecord
 from adapters.sql.tx import Tx
+from daemon import regional
+from daemon.aftermath import acknowledge, repeated
 from daemon.announce import Announcer
+from daemon.asked import (
+    Accepted,
+    Asked,
+    expiry,
+    failover_request,
+    fingerprint,
+    is_other_body,
+    problem_of,
+    refusal_of,
+    row_of,
+)
 from daemon.changes import SUSPENDED
 from daemon.loop import Loop
+from daemon.policy_desk import PolicyDesk, wanted_values
 from daemon.registry import Registry
-from events.schema import Command, CommandResult
-from machines import workspace
-from machines.admission import Admission, Delayed, Denied, FailoverRequest, Granted, Pause
+from events.schema import CommandResult
+from machines.admission import Admission, Delayed, Denied, Granted, Pause
 from machines.failover import CancelAsked
-from machines.model import FailoverId, InstanceId, Machine, MachineId, Reason, Setting
+from machines.model import FailoverId, Machine, MachineId, Rest, Setting, Wishes
+from machines.policy import Said
 from machines.ports import Clock, Random
-from machines.problems import STATUS_OF, Problem, invalid, unfit, unknown_machine
+from machines.problems import Problem, invalid, unknown_machine
 from machines.strategies.ladder import is_too_late
-from machines.workspace import NoWorkspace
 
 log = structlog.get_logger(__name__)
 
-_DEFAULT_LIFE = timedelta(minutes=5)
-KINDS = ("failover", "drill", "cancel", "retry", "pause", "resume", "register_machine", "remove_machine", "set_policy")
-_ABOUT_FAILOVERS = ("failover", "drill", "cancel", "retry")
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A command as it came through a door."""
-
-    command: Command
-    door: Door
-    asked_by: str
-    received_at: datetime
-    issued_at: datetime
-    """The record's own time; for HTTP the same as `received_at`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """What became of a command so far. `answer` is there once it has ended."""
-
-    command_id: str
-    failover_id: FailoverId | None
-    answer: Mapping[str, Any] | None
-    http_status: int
+KINDS = (
+    "failover",
+    "drill",
+    "cancel",
+    "retry",
+    "ack",
+    "pause",
+    "resume",
+    "register_machine",
+    "remove_machine",
+    "set_policy",
+    "create_volume",
+)
+_OF_NO_MACHINE = ("pause", "resume", "create_volume", "set_policy", "ack")
+"""Without a machine, a pause and a policy are the whole fleet's."""
 
 
 class _TakenBefore(Exception):
@@ -69,14 +71,24 @@ class Commands:
     """Validates, admits, binds and answers."""
 
     def __init__(
-        self, store: Store, loop: Loop, registry: Registry, announcer: Announcer, clock: Clock, random: Random
+        self,
+        store: Store,
+        loop: Loop,
+        registry: Registry,
+        announcer: Announcer,
+        clock: Clock,
+        random: Random,
+        desk: PolicyDesk,
     ) -> None:
+        self._desk = desk
         self._store = store
         self._loop = loop
         self._registry = registry
         self._announcer = announcer
         self._clock = clock
         self._random = random
+        self.on_asked: Callable[[Asked, str], object] = lambda asked, outcome: None
+        """Hears of every command: accepted, refused or repeated."""
 
     async def submit(self, asked: Asked) -> Accepted:
         """Take the command once. Raise Problem where it is refused; the refusal is stored as its answer."""
@@ -86,13 +98,17 @@ class Commands:
             asked = replace(asked, command=command)
         known = await self._known(asked)
         if known is not None:
+            self.on_asked(asked, "repeated")
             return known
         try:
             self._check(asked)
-            return await self._execute(asked)
+            accepted = await self._execute(asked)
         except Problem as problem:
+            self.on_asked(asked, "refused")
             await self.refuse(asked, problem)
             raise
+        self.on_asked(asked, "accepted")
+        return accepted
 
     async def _known(self, asked: Asked) -> Accepted | None:
         """A command id that was taken before has its old answer; another body under it is refused."""
@@ -100,7 +116,7 @@ class Commands:
         row = await self._store.transact(lambda tx: tx.command(command_id))
         if row is None:
             return None
-        if row.fingerprint != fingerprint(asked.command) or _is_other_body(row, asked):
+        if row.fingerprint != fingerprint(asked.command) or is_other_body(row, asked):
             raise Problem(
                 422,
                 "idempotency_key_reused",
@@ -115,7 +131,7 @@ class Commands:
         command = asked.command
         if command.command not in KINDS:
             raise invalid("command", command.command, "one of " + ", ".join(KINDS))
-        expires = _expiry(command, asked.issued_at)
+        expires = expiry(command, asked.issued_at)
         if expires < self._clock.now():
             raise Problem(
                 409,
@@ -123,7 +139,7 @@ class Commands:
                 f"the command expired at {expires.isoformat()}",
                 "send it again if it is still wanted; expires_at sets its life",
             )
-        if command.command not in ("pause", "resume") and command.machine_id is None:
+        if command.command not in _OF_NO_MACHINE and command.machine_id is None:
             raise invalid("machine_id", None, "the machine's number")
 
     async def _execute(self, asked: Asked) -> Accepted:
@@ -134,6 +150,12 @@ class Commands:
                 return await self._cancel(asked)
             case "pause" | "resume":
                 return await self._pause(asked)
+            case "ack":
+                return await self._finish(asked, lambda tx: acknowledge(tx, asked, self._clock.now()))
+            case "set_policy":
+                return await self._policy(asked)
+            case "create_volume":
+                return await self._volume(asked)
             case _:
                 return await self._registration(asked)
 
@@ -141,7 +163,12 @@ class Commands:
 
     async def _failover(self, asked: Asked) -> Accepted:
         machine_id = MachineId(asked.command.machine_id or 0)
-        request = _request(asked)
+        if asked.command.command == "retry":
+            request = await self._store.transact(
+                lambda tx: repeated(tx, machine_id, asked.command, failover_request(asked))
+            )
+        else:
+            request = replace(failover_request(asked), wishes=await self._wishes(asked, machine_id))
         bound: list[FailoverId] = []
 
         def also(tx: Tx, admission: Admission, machine: Machine | None) -> None:
@@ -158,10 +185,10 @@ class Commands:
                     assert machine.failover is not None
                     bound.append(machine.failover.id)
                 case Denied() | Delayed():
-                    raise _problem(admission, machine)
+                    raise refusal_of(admission, machine)
                 case _:
                     assert_never(admission)
-            tx.insert_command(_row(asked, bound[0]))
+            tx.insert_command(row_of(asked, bound[0]))
 
         try:
             admission = await self._loop.request_admission(machine_id, request, also)
@@ -175,6 +202,23 @@ class Commands:
             "command_accepted", command=asked.command.command, machine=machine_id, door=asked.door, by=asked.asked_by
         )
         return Accepted(asked.command.command_id or "", bound[0], None, 202)
+
+    async def _wishes(self, asked: Asked, machine_id: MachineId) -> Wishes | None:
+        """What a failover by regional volume is told. Raise Problem."""
+        given = asked.command.arguments.get("regional_volume")
+        if given is None:
+            return None
+        if asked.command.strategy != Setting.REGIONAL_VOLUME.value:
+            raise invalid("strategy", asked.command.strategy, "regional_volume, beside arguments.regional_volume")
+        wanted = regional.parse_wishes(given)
+
+        def read(tx: Tx) -> Wishes:
+            machine = tx.machine(machine_id)
+            if machine is None:
+                raise unknown_machine(machine_id)
+            return regional.wishes_of(tx, machine, wanted)
+
+        return await self._store.transact(read)
 
     @staticmethod
     def _is_answered_by(machine: Machine, asked: Asked) -> bool:
@@ -217,7 +261,7 @@ class Commands:
                 f"failover {wanted} of machine {machine.id} has ended; {failover} is running now",
                 f"cancel {failover} by its own id, if that is what you mean",
             )
-        if await self._store.transact(lambda tx: is_too_late(tx.timeline(failover))):
+        if await self._store.transact(lambda tx: is_too_late(tx.machine(machine.id), tx.timeline(failover))):
             raise Problem(
                 409,
                 "too_late",
@@ -225,7 +269,7 @@ class Commands:
                 f"wait for its end: GET /api/v1/failovers/{failover}",
                 {"failover_id": failover},
             )
-        await self._store.transact(lambda tx: tx.insert_command(_row(asked, failover)))
+        await self._store.transact(lambda tx: tx.insert_command(row_of(asked, failover)))
         await self._loop.apply(machine.id, CancelAsked(failover))
         return Accepted(asked.command.command_id or "", failover, None, 202)
 
@@ -235,6 +279,39 @@ class Commands:
         if machine is None:
             raise unknown_machine(machine_id)
         return machine
+
+    # -- regional volumes
+
+    async def _volume(self, asked: Asked) -> Accepted:
+        """A volume is made by a debt, whose end is the answer."""
+        wanted, row = regional.parse_new_volume(asked.command.arguments), row_of(asked, None)
+
+        def work(tx: Tx) -> None:
+            _, is_new = tx.insert_command(row)
+            if not is_new:
+                raise _TakenBefore
+            regional.begin_volume(tx, wanted, row.command_id, self._clock.now())
+
+        try:
+            await self._store.transact(work)
+        except _TakenBefore:
+            known = await self._known(asked)
+            assert known is not None
+            return known
+        return Accepted(row.command_id, None, None, 202)
+
+    async def answer_to(self, command_id: str, seconds: float | None = None) -> CommandRow | None:
+        """The command once it is answered, or as it stands when the (scaled) seconds are over; None for an unknown one."""
+        deadline = None if seconds is None else self._clock.monotonic() + seconds
+        while True:
+            row = await self._store.transact(lambda tx: tx.command(command_id))
+            if row is None or row.answered_at is not None:
+                return row
+            nap = self._clock.real(0.5)
+            left = nap if deadline is None else deadline - self._clock.monotonic()
+            if left <= 0:
+                return row
+            await self._clock.sleep(min(left, nap))
 
     # -- pause, registration
 
@@ -248,17 +325,52 @@ class Commands:
                 raise invalid("reason", asked.command.reason, "a sentence that says why automatic failover is paused")
             until = self._clock.now() + timedelta(minutes=minutes)
             pause = Pause(asked.command.reason, until, asked.asked_by)
-        answer = {"paused_until": pause.until.isoformat() if pause else None}
+        if asked.command.machine_id is not None:
+            return await self._rest(asked, MachineId(asked.command.machine_id), pause)
         now = self._clock.now()
 
-        def work(tx: Tx) -> None:
+        def work(tx: Tx) -> dict[str, Any]:
             if pause is not None:
                 tx.set_pause(pause)
-                return
-            tx.lift_pause(now)
-            tx.resolve_alert(SUSPENDED, now)
+            else:
+                tx.lift_pause(now)
+                tx.resolve_alert(SUSPENDED, now)
+            return {"paused_until": pause.until.isoformat() if pause else None}
 
-        return await self._finish(asked, answer, work)
+        return await self._finish(asked, work)
+
+    async def _rest(self, asked: Asked, machine_id: MachineId, pause: Pause | None) -> Accepted:
+        """The same of one machine alone."""
+        rest = None if pause is None else Rest(pause.reason, pause.until, pause.by)
+        changed: list[Machine] = []
+
+        def work(tx: Tx) -> dict[str, Any]:
+            changed[:] = [self._registry.rest(tx, machine_id, rest)]
+            return {"machine_id": machine_id, "paused_until": rest.until.isoformat() if rest else None}
+
+        accepted = await self._finish(asked, work)
+        self._desk.follow(changed)
+        return accepted
+
+    async def _policy(self, asked: Asked) -> Accepted:
+        """Of one machine where the command names one, else of the fleet. What is not named stays."""
+        command, said, changed = asked.command, list[Said](), list[Machine]()
+        values = dict(command.arguments)
+        if command.strategy is not None:
+            values.setdefault("strategy", command.strategy)
+        values = wanted_values(values)
+
+        def work(tx: Tx) -> dict[str, Any]:
+            if command.machine_id is None:
+                now_said, machines = self._desk.change_fleet(tx, values, asked.asked_by)
+                said[:], changed[:] = [now_said], machines
+                return {"changed": sorted(values)}
+            changed[:] = [self._desk.change_machine(tx, MachineId(command.machine_id), values)]
+            return {"changed": sorted(values), "machine_id": command.machine_id, "version": changed[0].version}
+
+        accepted = await self._finish(asked, work)
+        self._desk.follow(changed, said[0] if said else None)
+        return accepted
 
     async def _registration(self, asked: Asked) -> Accepted:
         command = asked.command
@@ -266,39 +378,44 @@ class Commands:
         match command.command:
             case "remove_machine":
                 await self._registry.remove(machine_id)
-                return await self._finish(asked, {"machine_id": machine_id, "removed": True}, lambda tx: None)
+                return await self._finish(asked, lambda tx: {"machine_id": machine_id, "removed": True})
             case _:
                 body = dict(command.arguments)
                 if command.gpu_instance_id is not None:
                     body.setdefault("gpu_instance_id", command.gpu_instance_id)
                 if command.strategy is not None:
                     body.setdefault("strategy", command.strategy)
-                must_exist = command.command == "set_policy"
-                machine = await self._registry.put(machine_id, body, asked.asked_by, must_exist=must_exist)
-                return await self._finish(
-                    asked, {"machine_id": machine.id, "version": machine.version}, lambda tx: None
-                )
+                machine = await self._registry.put(machine_id, body, asked.asked_by)
+                return await self._finish(asked, lambda tx: {"machine_id": machine.id, "version": machine.version})
 
-    async def _finish(self, asked: Asked, answer: dict[str, Any], work: Callable[[Tx], object]) -> Accepted:
-        """Effect and answer in one transaction."""
+    async def _finish(self, asked: Asked, work: Callable[[Tx], dict[str, Any]]) -> Accepted:
+        """Effect and answer, which `work` gives, in one transaction."""
         now = self._clock.now()
-        row = _row(asked, None)
+        row = row_of(asked, None)
 
-        def save(tx: Tx) -> None:
-            work(tx)
-            tx.insert_command(row)
+        def save(tx: Tx) -> dict[str, Any]:
+            _, is_new = tx.insert_command(row)
+            if not is_new:
+                raise _TakenBefore
+            answer = work(tx)
             tx.answer_command(row.command_id, "succeeded", answer, 200, now)
             result = CommandResult(row.command_id, row.command, row.machine_id, "succeeded", result=answer)
             tx.post((self._announcer.result(result, now),))
+            return answer
 
-        await self._store.transact(save)
+        try:
+            answer = await self._store.transact(save)
+        except _TakenBefore:
+            known = await self._known(asked)
+            assert known is not None
+            return known
         return Accepted(row.command_id, None, answer, 200)
 
     async def refuse(self, asked: Asked, problem: Problem) -> None:
         """A refusal is an answer too: stored under the id, and told on the results topic. An id that was taken before
         keeps its answer, and nothing is told again."""
         now = self._clock.now()
-        row = _row(asked, None)
+        row = replace(row_of(asked, None), status="refused")
         answer = {"code": problem.code, "detail": problem.detail, "remedy": problem.remedy, **problem.extra}
         result = CommandResult(
             row.command_id,
@@ -318,101 +435,3 @@ class Commands:
 
         await self._store.transact(save)
         log.info("command_refused", command=row.command, machine=row.machine_id, code=problem.code, door=asked.door)
-
-
-def fingerprint(command: Command) -> str:
-    """What makes two commands under one id the same, whichever doors they came through: (command, machine, strategy).
-
-    A pause, a registration or a policy is what its arguments say, so those count there too.
-    """
-    resolved: tuple[object, ...] = (command.command, command.machine_id, command.strategy)
-    if command.command not in _ABOUT_FAILOVERS:
-        resolved += (command.gpu_instance_id, sorted(command.arguments.items(), key=lambda item: item[0]))
-    return hashlib.sha256(msgspec.json.encode(resolved)).hexdigest()
-
-
-def _is_other_body(row: CommandRow, asked: Asked) -> bool:
-    """One HTTP client under one key sends one body; between doors only the resolved command is compared."""
-    if not (row.door == asked.door == "http"):
-        return False
-    body = msgspec.to_builtins(asked.command)
-    return any(row.body.get(name) != body.get(name) for name in ("gpu_instance_id", "arguments"))
-
-
-def _request(asked: Asked) -> FailoverRequest:
-    command = asked.command
-    reason = Reason.HTTP if asked.door == "http" else Reason.COMMAND
-    return FailoverRequest(
-        Reason.DRILL if command.command == "drill" else reason,
-        setting_named(command.strategy, "strategy"),
-        InstanceId(command.gpu_instance_id) if command.gpu_instance_id is not None else None,
-        command.command_id,
-        asked.asked_by,
-        command.reason or f"asked for by {asked.asked_by} over {asked.door}",
-        _workspace_path(command),
-    )
-
-
-def _workspace_path(command: Command) -> str | None:
-    path = command.arguments.get("workspace_path")
-    try:
-        return None if path is None else workspace.normalised(path)
-    except NoWorkspace as error:
-        raise unfit("arguments.workspace_path", path, str(error), workspace.WANTED) from None
-
-
-def setting_named(name: str | None, field_name: str) -> Setting | None:
-    """The strategy of that name; `disabled` cannot be forced. Raise Problem."""
-    allowed = [setting for setting in Setting if setting is not Setting.DISABLED]
-    if name is None:
-        return None
-    for setting in allowed:
-        if setting.value == name:
-            return setting
-    raise invalid(field_name, name, "null or one of " + ", ".join(setting.value for setting in allowed))
-
-
-def _expiry(command: Command, issued_at: datetime) -> datetime:
-    if command.expires_at is None:
-        return issued_at + _DEFAULT_LIFE
-    try:
-        expires = datetime.fromisoformat(command.expires_at)
-    except ValueError:
-        raise invalid("expires_at", command.expires_at, "an ISO 8601 time, such as 2026-11-23T12:00:00Z") from None
-    return expires if expires.tzinfo is not None else expires.replace(tzinfo=UTC)
-
-
-def _row(asked: Asked, failover: FailoverId | None) -> CommandRow:
-    command = asked.command
-    return CommandRow(
-        command_id=command.command_id or "",
-        door=asked.door,
-        command=command.command,
-        machine_id=MachineId(command.machine_id) if command.machine_id is not None else None,
-        fingerprint=fingerprint(command),
-        body=msgspec.to_builtins(command),
-        received_at=asked.received_at,
-        expires_at=None,
-        failover_id=failover,
-        status="accepted",
-        answer=None,
-        http_status=None,
-        answered_at=None,
-    )
-
-
-def _problem(admission: Denied | Delayed, machine: Machine) -> Problem:
-    if isinstance(admission, Delayed):
-        return Problem(503, "deferred", admission.because, f"try again after {admission.look_at.isoformat()}")
-    extra: dict[str, Any] = {"machine_id": machine.id}
-    if admission.code == "failover_in_progress" and machine.failover is not None:
-        extra["failover_id"] = machine.failover.id
-    status = STATUS_OF.get(admission.code, 409)
-    return Problem(status, admission.code, admission.because, admission.remedy, extra)
-
-
-def problem_of(row: CommandRow) -> Problem:
-    """The refusal that a command id got before."""
-    answer = dict(row.answer or {})
-    code, detail, remedy = (str(answer.pop(key, "")) for key in ("code", "detail", "remedy"))
-    return Problem(row.http_status or 409, code, detail, remedy, answer)

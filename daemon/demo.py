@@ -22,6 +22,7 @@ from daemon.demo_report import Outcome, report, report_screen
 from daemon.demo_stage import INTERVAL_S, Cast, Stage, stage
 from daemon.demo_view import LiveView, PlainView, Pulse, SilentView, View
 from daemon.demo_watch import Look, look, narrate
+from daemon.state_folder import private_files
 from machines.model import MachineId
 from machines.states import State
 
@@ -69,7 +70,8 @@ def _perform(options: DemoOptions, folder: Path) -> int:
     try:
         with (folder / "failoverd.log").open("ab") as log_file:
             _log_to(log_file, folder / "libraries.log")
-            outcome = asyncio.run(_play(options, folder, view))
+            with private_files():
+                outcome = asyncio.run(_play(options, folder, view))
     finally:
         view.close()
     found = report(outcome)

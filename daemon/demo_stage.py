@@ -15,8 +15,9 @@ import httpx
 from adapters.sim.server import SimServer, SimSettings
 from adapters.sim.settings import VolumeSharing, WeatherName, WorldSettings
 from adapters.system_clock import SystemClock
-from daemon.compose import Daemon, compose
+from daemon.compose import compose
 from daemon.demo_agents import InProcessStarter
+from daemon.lifecycle import Daemon
 from daemon.settings import Http, PolicySection, Settings, Vast
 from events import topics
 from machines.model import InstanceId, MachineId

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
 
 from daemon.setting_faults import PREFIX, Fault, Path, field_at, is_list, model_of, variable_of
+from daemon.setting_layers import Layer, Origin, Source
 
 ELSEWHERE = frozenset(
     PREFIX + name
@@ -21,37 +21,29 @@ ELSEWHERE = frozenset(
         *("TOKEN", "API_URL"),  # the commands that ask a daemon (daemon/client.py)
         *("MACHINE_ID", "INSTANCE_ID", "BEAT_TOKEN", "URL", "TOPIC_PREFIX", "WORKSPACE"),  # the agent
         *("KAFKA_USERNAME", "KAFKA_PASSWORD", "KAFKA_SECURITY_PROTOCOL", "KAFKA_SASL_MECHANISM"),  # its broker
+        "SERVES",  # a workload that a CPU VM runs
         *("SIM_RUN", "REQUIRE_REAL"),  # the simulated world, the tests
     )
 )
 """Names with our prefix that are no settings of the daemon; and every name that begins with FAILOVERD_TEST_."""
 
 
-@dataclass(frozen=True, slots=True)
-class Environment:
-    """The settings that are given there, as a tree; `origins` says which variable each place came from."""
-
-    values: dict[str, Any]
-    origins: Mapping[Path, str]
-    faults: tuple[Fault, ...]
-
-
-def read(variables: Mapping[str, str], model: type[BaseModel]) -> Environment:
+def read(variables: Mapping[str, str], model: type[BaseModel]) -> Layer:
     """Never raises: what cannot be understood is a fault. A name that no field has stays in the tree, for the model to
     refuse it like one in a file."""
     values: dict[str, Any] = {}
-    origins: dict[Path, str] = {}
+    origins: dict[Path, Origin] = {}
     faults = []
     for name in sorted(variables):
         if not name.startswith(PREFIX) or name in ELSEWHERE or name.startswith(f"{PREFIX}TEST_"):
             continue
         path = tuple(name.removeprefix(PREFIX).lower().split("__"))
-        origins[path] = name
+        origins[path] = Origin(Source.ENVIRONMENT, name)
         try:
             _put(values, path, _value(variables[name], path, model))
         except ValueError:
             faults.append(_no_json(name, path, model))
-    return Environment(values, origins, tuple(faults))
+    return Layer(values, origins, tuple(faults))
 
 
 def _value(text: str, path: Path, model: type[BaseModel]) -> Any:

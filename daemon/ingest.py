@@ -20,7 +20,7 @@ from machines.detector import Detector, News, Silence
 from machines.errors import LogUnavailable
 from machines.failover import Faulted, Heard, Noticed, Signal, Silenced
 from machines.model import InstanceId, Machine, MachineId, Source
-from machines.policy import Policy
+from machines.policy import Policies
 from machines.ports import Beat, Clock, EventLog, Partition, Record
 from machines.states import State
 
@@ -55,6 +55,10 @@ class _Path:
     behind_since: float | None = None
     history_until: int | None = None
     """The first offset that was appended after we began to judge the partition."""
+    is_late: bool = False
+    """We stood still: what is read next may be old."""
+    late_until: int = 0
+    """The first offset that was appended after we had stood still: beats before it say nothing of now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,7 @@ class Ingest:
         settings: IngestSettings,
         event_log: EventLog,
         detector: Detector,
-        policy: Policy,
+        policies: Policies,
         clock: Clock,
         daemon_id: str,
         sink: Sink,
@@ -93,15 +97,15 @@ class Ingest:
         self._settings = settings
         self._log = event_log
         self._detector = detector
-        self._policy = policy
+        self._policies = policies
         self._clock = clock
         self._daemon_id = daemon_id
         self._sink = sink
         self._consumer = event_log.consumer(settings.group, settings.topic)
         self._paths: dict[int, _Path] = {}
         self._beats: dict[InstanceId, Beat] = {}
-        self._boots: dict[InstanceId, dict[str, bool]] = {}
-        """Each life of the agent, and whether it was heard live."""
+        self._boots: dict[InstanceId, dict[str, float]] = {}
+        """Each life of the agent, and the monotonic second to which its last live beat speaks for it."""
         self._machines: Callable[[], Sequence[Machine]] = tuple
         self._fresh: list[int] = []
         self._last_loop = clock.monotonic()
@@ -109,6 +113,8 @@ class Ingest:
         self._blind_now: str | None = None
         self._blind_at = 0.0
         self._processed: dict[Partition, int] = {}
+        self.beats = {True: 0, False: 0}
+        """How many were heard: live ones, and those that were read back or came late."""
 
     # -- what others ask
 
@@ -117,9 +123,11 @@ class Ingest:
         self._machines = machines
 
     def boots(self, instance: InstanceId, only_live: bool) -> frozenset[str]:
-        """The agent's lives that were heard, the last ones; `only_live`: without those that were only read back."""
+        """The agent's lives that were heard, the last ones; `only_live`: those that are not silent for their grace by now, and
+        were not only read back."""
+        now = self._clock.monotonic()
         heard = self._boots.get(instance, {})
-        return frozenset(boot for boot, is_live in heard.items() if is_live or not only_live)
+        return frozenset(boot for boot, lives_until in heard.items() if lives_until >= now or not only_live)
 
     def heard(self, instance: InstanceId) -> Beat | None:
         return self._beats.get(instance)
@@ -132,6 +140,12 @@ class Ingest:
     def owns(self, machine: Machine) -> bool:
         """Is it this replica that judges the machine's silence?"""
         return self._partition_for(machine) in self._paths
+
+    def lags(self) -> dict[int, int]:
+        """How many records each of our partitions is behind; without those of which that is not known."""
+        places = {number: Partition(self._settings.topic, number) for number in self._paths}
+        known = {number: (self._consumer.position(at), self._consumer.highwater(at)) for number, at in places.items()}
+        return {number: max(0, end - at) for number, (at, end) in known.items() if at is not None and end is not None}
 
     @property
     def owns_nothing(self) -> bool:
@@ -165,12 +179,17 @@ class Ingest:
             alert=alert,
             boot_id=machine.boot_id,
             sequence=machine.last_sequence,
+            grace_s=self._policies.of(machine).grace_s(machine.interval_s),
         )
         if machine.state not in (State.HEALTHY, State.RECOVERED) or machine.failover is not None:
             self._detector.disarm(machine.id)
 
     def forget(self, machine: MachineId) -> None:
         self._detector.forget(machine)
+
+    def silence_of(self, machine: MachineId) -> Silence | None:
+        """As this replica hears it; None where it does not judge the machine."""
+        return self._detector.silence_of(machine)
 
     def _partition_for(self, machine: Machine) -> int:
         """The partition on which it last spoke; at first by its id."""
@@ -215,6 +234,8 @@ class Ingest:
                 log.debug("log_unavailable", error=str(error))
                 await self._clock.sleep(self._clock.real(0.5))
                 continue
+            if self._clock.monotonic() - self._last_loop > self._settings.blind_after_s:
+                self._stood_still()
             for partition, records in batches.items():
                 # What was fetched between an assignment and its taking over comes again behind the history: read first, it
                 # would make all of that look as if it had been read, and every silence would begin anew.
@@ -224,6 +245,10 @@ class Ingest:
             self._last_loop = self._clock.monotonic()
             await self._clock.breathe()
 
+    def _stood_still(self) -> None:
+        for path in self._paths.values():
+            path.is_late = True
+
     async def _take_over(self) -> None:
         """Read back twice the grace period of every newly assigned partition, and judge its machines from there. Raise
         LogUnavailable where that could not be begun for all: the rest is taken over at the next call, before anything is
@@ -232,7 +257,7 @@ class Ingest:
         if not fresh:
             return
         machines = self._machines()
-        back = 2 * max((self._policy.grace_s(machine.interval_s) for machine in machines), default=60.0)
+        back = 2 * max((self._policies.of(machine).grace_s(machine.interval_s) for machine in machines), default=60.0)
         since = self._settings.log_time.to_log(self._clock.now() - timedelta(seconds=back))
         for machine in machines:
             if self._partition_for(machine) in fresh:
@@ -251,10 +276,8 @@ class Ingest:
     def _take(self, partition: int, records: Sequence[Record]) -> None:
         """One batch of one partition, cut where log time runs on: a beat is stored at the time it was appended."""
         clock, path = self._detector.clock(partition), self._paths[partition]
-        if path.history_until is None:
-            highwater = self._consumer.highwater(Partition(self._settings.topic, partition))
-            path.history_until = records[-1].offset + 1 if highwater is None else highwater
-        history_until = path.history_until
+        history_until = self._history_until(partition, path, records[-1].offset + 1)
+        old_until = max(history_until, path.late_until)
         step = clock.limits.max_step_s / 2
         scale = self._settings.log_time.speed / 1000
         chunk: list[Heartbeat] = []
@@ -263,8 +286,8 @@ class Ingest:
             appended = record.timestamp * scale
             if record.offset < clock.next_offset:
                 continue
-            if chunk and (appended - chunk_from > step or record.offset == history_until):
-                self._hear(partition, chunk, record.offset > history_until)
+            if chunk and (appended - chunk_from > step or record.offset == old_until):
+                self._hear(partition, chunk, record.offset > old_until)
                 chunk = []
                 chunk_from = appended
             clock.advance(record.offset, appended)
@@ -278,7 +301,7 @@ class Ingest:
                 continue
             if isinstance(event, Notice):
                 if chunk:  # What was said before it was said before it.
-                    self._hear(partition, chunk, record.offset > history_until)
+                    self._hear(partition, chunk, record.offset > old_until)
                     chunk = []
                     chunk_from = appended
                 if record.offset >= history_until:
@@ -286,17 +309,30 @@ class Ingest:
             else:
                 chunk.append(event)
         if chunk:
-            self._hear(partition, chunk, records[-1].offset >= history_until)
+            self._hear(partition, chunk, records[-1].offset >= old_until)
+
+    def _history_until(self, partition: int, path: _Path, read_until: int) -> int:
+        """Where what was appended before we judged the partition ends; and where what we are late with ends."""
+        if path.history_until is not None and not path.is_late:
+            return path.history_until
+        highwater = self._consumer.highwater(Partition(self._settings.topic, partition))
+        end = read_until if highwater is None else highwater
+        if path.history_until is None:
+            path.history_until = end
+        path.is_late, path.late_until = False, end
+        return path.history_until
 
     def _hear(self, partition: int, beats: list[Heartbeat], is_live: bool) -> None:
-        """Live beats were appended while we judged; what is read back from before tells where each machine stood."""
+        """Live beats were appended while we judged, and just now; what is read back from before, or long after, tells where
+        each machine stood."""
+        self.beats[is_live] += len(beats)
         for news in self._detector.hear(partition, beats):
             self._take_news(news, is_live)
 
     def _take_news(self, news: News, is_live: bool) -> None:
         beat = news.beat
         machine, instance = MachineId(beat.machine_id), InstanceId(beat.instance_id)
-        self._remember(instance, Beat(beat.boot_id, beat.sequence), is_live)
+        self._remember(instance, beat, is_live)
         if self._detector.primary_of(machine) != instance or self._detector.partition_of(machine) != news.partition:
             self._sink.meet(beat, news.partition, is_live)
         elif beat.gpu is not None and beat.gpu != "ok":
@@ -305,13 +341,16 @@ class Ingest:
         else:
             self._sink.post(machine, Heard(instance, beat.boot_id, beat.interval_s, news.partition, is_live))
 
-    def _remember(self, instance: InstanceId, beat: Beat, is_live: bool) -> None:
+    def _remember(self, instance: InstanceId, beat: Heartbeat, is_live: bool) -> None:
         boots = self._boots.setdefault(instance, {})
-        boots[beat.boot_id] = is_live or boots.get(beat.boot_id, False)
+        speaks_until = (
+            self._clock.monotonic() + self._policies.fleet.grace_s(beat.interval_s) if is_live else float("-inf")
+        )
+        boots[beat.boot_id] = max(speaks_until, boots.get(beat.boot_id, speaks_until))
         if len(boots) > _MOST_BOOTS:
             del boots[next(iter(boots))]
         self._beats.pop(instance, None)
-        self._beats[instance] = beat
+        self._beats[instance] = Beat(beat.boot_id, beat.sequence)
         if len(self._beats) > _MOST_STRANGERS:
             oldest = next(iter(self._beats))
             del self._beats[oldest], self._boots[oldest]
@@ -416,10 +455,13 @@ class Ingest:
         return now - path.behind_since > self._settings.blind_after_s
 
     def _mass_silence(self) -> str | None:
-        if self._detector.machines() < self._policy.mass_silence_fleet:
+        if self._detector.machines() < self._policies.fleet.mass_silence_fleet:
             return None
         silent, judged = self._detector.silent_share()
-        if judged >= self._policy.mass_silence_fleet and silent > judged * self._policy.mass_silence_fraction:
+        if (
+            judged >= self._policies.fleet.mass_silence_fleet
+            and silent > judged * self._policies.fleet.mass_silence_fraction
+        ):
             return f"{silent} of {judged} machines fell silent at once: that is rather us than them"
         return None
 

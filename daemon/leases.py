@@ -115,14 +115,15 @@ class Leases:
             await self._clock.sleep(self._times.renew_every_s)
 
     async def tend(self) -> None:
-        """One round. Raise StoreUnavailable."""
+        """One round. What is ours counts from before the question, what is another's from after the answer: where the
+        store took its time, both replicas err to the safe side. Raise StoreUnavailable."""
         began = self._clock.monotonic()
         names = frozenset(self._until)
 
         def renew(tx: Tx) -> Collection[str]:
             tx.renew_leases(self.replica, names)
             standing = tx.leases()
-            self._watch.see(standing, began)
+            self._watch.see(standing, self._clock.monotonic())
             return frozenset(lease.name for lease in standing if lease.holder == self.replica) & names
 
         kept = await self._store.transact(renew)

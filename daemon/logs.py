@@ -19,17 +19,17 @@ _CHATTY = ("aiokafka", "httpx", "httpcore", "asyncssh", "apscheduler")
 """Each says twenty times a second what we say once, with its effect."""
 _MOST_OF_A_TRACEBACK = 8000
 """Characters; the beginning and the end are kept."""
-_TOKEN = re.compile(r"(?i:\b(bearer)\s+)[^\s'\",;)}\]]+|\b(f[ab]_)[0-9A-Za-z_-]{8,}")
-"""What an Authorization header holds, and every token that we make (daemon/api/auth.py)."""
+_TOKEN = re.compile(r"(?i:\b(bearer)\s+)[^\s'\",;)}\]]+|\b(f[abt]_)[0-9A-Za-z_-]{8,}")
+"""What an Authorization header holds, and every token that we make (daemon/api/auth.py, daemon/tokens.py)."""
 
 
 def configure(form: Literal["json", "console"] = "console", level: str = "info") -> None:
     """Once per process. To stderr, so that stdout stays for answers."""
-    threshold = logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
+    set_level(level)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     _bind_libraries()
     if form == "json":
-        write_json(sys.stderr.buffer, threshold)
+        write_json(sys.stderr.buffer, logging.DEBUG)
         return
     renderer = structlog.dev.ConsoleRenderer(
         # rich would be asked otherwise, and shows the locals of every frame: headers, bodies, tokens.
@@ -38,10 +38,31 @@ def configure(form: Literal["json", "console"] = "console", level: str = "info")
     )
     structlog.configure(
         processors=[*_processors(), renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def set_level(level: str) -> None:
+    """From now on nothing below it is written, by loggers that have been used already too."""
+    _GATE.threshold = logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
+
+
+class _Gate:
+    """The first processor: loggers keep what they were first configured with, so the level is asked at every line."""
+
+    def __init__(self) -> None:
+        self.threshold = logging.NOTSET
+
+    def __call__(self, _logger: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        if _LEVELS.get(method, logging.ERROR) < self.threshold:
+            raise structlog.DropEvent
+        return event
+
+
+_GATE = _Gate()
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "warn": logging.WARNING}
 
 
 def write_json(file: BinaryIO, threshold: int) -> None:
@@ -70,6 +91,7 @@ def _bind_libraries() -> None:
 
 def _processors() -> list[structlog.typing.Processor]:
     return [
+        _GATE,
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

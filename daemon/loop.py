@@ -17,15 +17,19 @@ import structlog
 from adapters.sql.errors import StoreUnavailable
 from adapters.sql.executor import Store
 from adapters.sql.tx import Tx
+from daemon import decision_log
 from daemon.announce import Announcer
-from daemon.changes import Recorder
+from daemon.changes import BUDGET_ALERT, Recorder
 from daemon.ingest import Ingest
 from daemon.storm import note_storm
-from events import codec, topics
+from events import dead_letters, topics
 from events.codec import Undecodable
 from events.schema import Heartbeat
 from machines import errors
 from machines.admission import Admission, Delayed, Denied, FailoverRequest, FleetFacts, Granted, admit
+from machines.budget import FleetSpending
+from machines.cpu_vm import VmServing
+from machines.detector import Silence
 from machines.errors import Stale
 from machines.failover import (
     Admitted,
@@ -38,6 +42,7 @@ from machines.failover import (
     Fenced,
     Heard,
     Notify,
+    Observed,
     Probe,
     RequestAdmission,
     Signal,
@@ -46,8 +51,20 @@ from machines.failover import (
     decide,
 )
 from machines.journal import Entry, Mark
-from machines.model import Debt, FailoverId, FenceProof, InstanceId, Machine, MachineId, Mode, Replacement, Running
-from machines.policy import Policy
+from machines.model import (
+    Debt,
+    FailoverId,
+    FenceProof,
+    InstanceId,
+    Machine,
+    MachineId,
+    Mode,
+    Own,
+    Replacement,
+    Running,
+    WaitsFor,
+)
+from machines.policy import INHERITABLE, Policies, Policy, Said
 from machines.ports import Beat, Clock, Random, Record
 
 log = structlog.get_logger(__name__)
@@ -68,6 +85,16 @@ class Saved:
     before: Machine
     machine: Machine
     decision: Decision
+    signal: Signal | None = None
+    """What it answers; None where a step changed the machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Posted:
+    machine: MachineId
+    signal: Signal
+    at: float
+    """Monotonic seconds of this process."""
 
 
 class Loop:
@@ -76,21 +103,23 @@ class Loop:
     def __init__(
         self,
         store: Store,
-        policy: Policy,
+        policies: Policies,
         clock: Clock,
         random: Random,
         announcer: Announcer,
         agent_command: Callable[[Machine, InstanceId], str],
         tell_blindness: Callable[[Sequence[int], str | None], Awaitable[None]],
+        has_hook: bool = False,
     ) -> None:
+        """`has_hook`: a program of the operator's wants to hear of hand-overs."""
         self._store = store
-        self._policy = policy
+        self._policies = policies
         self._clock = clock
         self._random = random
         self._announcer = announcer
         self._agent_command = agent_command
-        self._recorder = Recorder(announcer, policy)
-        self._queue: asyncio.Queue[tuple[MachineId, Signal] | Callable[[], object]] = asyncio.Queue()
+        self._recorder = Recorder(announcer, policies, has_hook)
+        self._queue: asyncio.Queue[_Posted | Callable[[], object]] = asyncio.Queue()
         self._busy = False
         self._busy_since: float | None = None
         self._ingest: Ingest | None = None
@@ -104,6 +133,12 @@ class Loop:
         self._letters: list[tuple[Record, Undecodable]] = []
         self._strangers: dict[MachineId, tuple[Heartbeat, int]] = {}
         self._noted: dict[InstanceId, str] = {}
+        self._made_up = 0
+        """The store's failures after which all machines were read anew."""
+        self.on_saved: Callable[[Saved], object] = lambda saved: None
+        """Hears of everything that was decided and saved."""
+        self.on_turn: Callable[[], object] = lambda: None
+        """Called after each turn of `run`."""
 
     def wire(self, ingest: Ingest, probe: Callable[[MachineId], None], begin: Callable[[MachineId], None]) -> None:
         """The parts that need the loop and that the loop needs."""
@@ -116,12 +151,27 @@ class Loop:
         """All machines as this process last saved or read them."""
         return tuple(self._known.values())
 
+    def known(self, machine: MachineId) -> Machine | None:
+        """As this process last saved or read it."""
+        return self._known.get(machine)
+
     async def load(self) -> Sequence[Machine]:
         """Read every machine; at start, and after a machine was registered elsewhere."""
-        last, machines = await self._store.transact(lambda tx: (tx.last_message(), tx.machines()))
+        last, said, machines = await self._store.transact(
+            lambda tx: (tx.last_message(), tx.fleet_settings(), tx.machines())
+        )
         self._caught_up = (last, frozenset())
+        self.take_settings(said)
         self._replace_all(machines)
         return machines
+
+    async def make_up(self) -> None:
+        """After an outage of a store that is ours alone: a commit may have been made whose answer was lost, and nobody else
+        tells us of it. Without it a machine would be judged by the instance that it had before."""
+        failures = self._store.failures
+        if failures != self._made_up:
+            await self.load()
+            self._made_up = failures
 
     def _replace_all(self, machines: Sequence[Machine]) -> None:
         for gone in self._known.keys() - {machine.id for machine in machines}:
@@ -134,12 +184,13 @@ class Loop:
         topic = self._announcer.prefix + topics.MACHINES
         last, seen = self._caught_up
 
-        def read(tx: Tx) -> tuple[list[int], dict[MachineId, Machine | None]]:
+        def read(tx: Tx) -> tuple[list[int], Said, dict[MachineId, Machine | None]]:
             rows = [row for row in tx.keys_after(topic, last - _LATE_IDS) if row[0] not in seen]
             changed = {MachineId(int(key)) for _, key in rows}
-            return [row for row, _ in rows], {machine: tx.machine(machine) for machine in changed}
+            return [row for row, _ in rows], tx.fleet_settings(), {number: tx.machine(number) for number in changed}
 
-        rows, machines = await self._store.transact(read)
+        rows, said, machines = await self._store.transact(read)
+        self.take_settings(said)
         newest = max([last, *rows])
         self._caught_up = (newest, frozenset(row for row in (*seen, *rows) if row > newest - _LATE_IDS))
         for number, machine in machines.items():
@@ -147,6 +198,13 @@ class Loop:
                 self.forget(number)
             else:
                 self._follow_newer(machine)
+
+    def take_settings(self, said: Said) -> None:
+        """What was said of the whole fleet, as it is stored now: from here on it counts, the grace of every machine too."""
+        if self._policies.take(said):
+            log.info("fleet_settings_changed", said=dict(said))
+            for machine in self.machines():
+                self.follow(machine)
 
     def _follow_newer(self, machine: Machine) -> None:
         known = self._known.get(machine.id)
@@ -177,7 +235,7 @@ class Loop:
     # -- the sink of the ingest
 
     def post(self, machine_id: MachineId, signal: Signal) -> None:
-        self._queue.put_nowait((machine_id, signal))
+        self._queue.put_nowait(_Posted(machine_id, signal, self._clock.monotonic()))
 
     def is_idle(self) -> bool:
         return self._queue.empty() and not self._busy
@@ -224,14 +282,19 @@ class Loop:
         """How long the loop has been at one signal, in scaled seconds; 0 where it waits for the next."""
         return 0.0 if self._busy_since is None else self._clock.monotonic() - self._busy_since
 
+    def turn(self) -> None:
+        """Go round once without a signal, where nothing is to be done: an idle loop shows that it is not stuck."""
+        if self.is_idle():
+            self._queue.put_nowait(lambda: None)
+
     async def run(self) -> None:
         """Until cancelled."""
         while True:
             item = await self._queue.get()
             self._busy, self._busy_since = True, self._clock.monotonic()
             try:
-                if isinstance(item, tuple):
-                    await self.apply(*item)
+                if isinstance(item, _Posted):
+                    await self.apply(item.machine, self._as_it_is_now(item))
                 else:
                     result = item()
                     if asyncio.iscoroutine(result):
@@ -243,6 +306,16 @@ class Loop:
                 self._queue.put_nowait(item)
             finally:
                 self._busy, self._busy_since = False, None
+            self.on_turn()
+
+    def _as_it_is_now(self, posted: _Posted) -> Signal:
+        """A beat that waited here through an outage of the store for longer than its machine may be silent is no news of now."""
+        signal, waited_s = posted.signal, self._clock.monotonic() - posted.at
+        if not isinstance(signal, Heard) or not signal.is_live:
+            return signal
+        known = self._known.get(posted.machine)
+        policy = self._policies.fleet if known is None else self._policies.of(known)
+        return replace(signal, is_live=False) if waited_s > policy.grace_s(signal.interval_s) else signal
 
     async def apply(self, machine_id: MachineId, signal: Signal) -> Saved | None:
         """Decide and save in one transaction, then act. None for an unknown machine. Raise StoreUnavailable."""
@@ -256,11 +329,11 @@ class Loop:
         if before is None:
             return None
         now = self._clock.now()
-        decision = decide(before, signal, now, self._policy)
+        decision = decide(before, signal, now, self._policies.of(before))
         if decision.machine == before and not decision.effects:
-            return Saved(before, before, decision)
+            return Saved(before, before, decision, signal)
         machine = self._recorder.record(tx, before, signal, decision, now)
-        return Saved(before, machine, decision)
+        return Saved(before, machine, decision, signal)
 
     async def _transact(self, work: Callable[[Tx], Saved | None]) -> Saved | None:
         for _ in range(_STALE_RETRIES):
@@ -273,16 +346,8 @@ class Loop:
     async def _act(self, saved: Saved) -> None:
         machine = saved.machine
         self.follow(machine)
-        if machine.state is not saved.before.state:
-            log.info(
-                "machine_changed",
-                machine=machine.id,
-                was=saved.before.state.value,
-                state=machine.state.value,
-                because=machine.because,
-                fence=machine.fence,
-                failover=machine.failover.id if machine.failover else machine.last_failover,
-            )
+        self.on_saved(saved)
+        decision_log.tell(saved.before, machine)
         for effect in saved.decision.effects:
             match effect:
                 case Probe():
@@ -294,6 +359,8 @@ class Loop:
                 case EndFailover(running):
                     self.ended(running.id).set()
                     self._queue.put_nowait(self._call_next)
+                case Observed(because):
+                    log.warning("failover_observed", machine=machine.id, because=because)
                 case Notify():
                     pass
 
@@ -342,7 +409,7 @@ class Loop:
             before = tx.machine(machine_id)
             if before is None:
                 return None
-            admission = admit(before, request, self._facts(tx, before), self._policy, self._clock.now())
+            admission = admit(before, request, self._facts(tx, before), self._policies.of(before), self._clock.now())
             answer.append(admission)
             saved = self._save_admission(tx, before, admission)
             if also is not None:
@@ -359,27 +426,53 @@ class Loop:
         match admission:
             case Granted():
                 signal = Admitted(FailoverId("fo_" + self._random.token(10)), admission)
-            case Delayed(because, look_at, waits_for):
-                signal = Deferred(because, look_at, waits_for)
-                note_storm(tx, admission, self._clock.now())
+            case Delayed(because, look_at, waits_for, would_begin):
+                signal = Deferred(because, look_at, waits_for, would_begin)
+                if before.mode is Mode.ON:
+                    note_storm(tx, admission, self._clock.now())
+                if waits_for is WaitsFor.BUDGET and before.mode is Mode.ON:
+                    tx.raise_alert(BUDGET_ALERT, f"{before.name} waits for money: {because}", self._clock.now())
             case Denied():
                 return None
         now = self._clock.now()
-        decision = decide(before, signal, now, self._policy)
+        decision = decide(before, signal, now, self._policies.of(before))
         if decision.machine == before:
-            return Saved(before, before, decision)
-        return Saved(before, self._recorder.record(tx, before, signal, decision, now), decision)
+            return Saved(before, before, decision, signal)
+        return Saved(before, self._recorder.record(tx, before, signal, decision, now), decision, signal)
+
+    async def at_the_gate(self, machine_id: MachineId) -> tuple[Machine, FleetFacts, Policy] | None:
+        """The machine as stored, and what the gate would go by, were it asked now; nothing is locked or changed."""
+
+        def read(tx: Tx) -> tuple[Machine, FleetFacts, Policy] | None:
+            machine = tx.machine(machine_id)
+            return None if machine is None else (machine, self._facts(tx, machine), self._policies.of(machine))
+
+        return await self._store.transact(read)
+
+    def silence_of(self, machine: MachineId) -> Silence | None:
+        """As this replica hears it; None where it does not judge the machine."""
+        return self._ingest.silence_of(machine) if self._ingest is not None else None
 
     def _facts(self, tx: Tx, machine: Machine) -> FleetFacts:
         pause, readable = tx.readable_pause()
         blind = self._ingest.is_blind(machine) if self._ingest is not None else None
-        crowd = tx.crowd(machine, self._policy, self._clock.now())
-        return FleetFacts(crowd, pause, readable, blind, tx.last_automatic_end(machine.id))
+        crowd = tx.crowd(machine, self._policies.fleet, self._clock.now())
+        ended_at = tx.last_automatic_end(machine.id)
+        rested = None if ended_at is None else self._clock.since(ended_at)
+        suspected = self._clock.since(machine.suspicions[-1]) if machine.suspicions else None
+        holder = None if machine.primary is None else tx.another_with(machine.primary, machine.id)
+        return FleetFacts(crowd, pause, readable, blind, rested, suspected, self._spending(tx), holder)
+
+    def _spending(self, tx: Tx) -> FleetSpending:
+        """Counted only where a budget is set."""
+        if self._policies.fleet.max_fleet_price <= 0 and self._policies.fleet.max_spend <= 0:
+            return FleetSpending()
+        return tx.fleet_spending(self._clock.now() - timedelta(seconds=self._policies.fleet.spend_window_s))
 
     async def _call_next(self) -> None:
         """A place is free: whoever is first in the queue is looked at now, and not only when it asks again."""
         now = self._clock.now()
-        for first in await self._store.transact(lambda tx: tx.queue(self._policy, now, _CALLED_AT_ONCE)):
+        for first in await self._store.transact(lambda tx: tx.queue(self._policies.fleet, now, _CALLED_AT_ONCE)):
             self.post(first.machine, Due())
 
     # -- the Fleet of the steps
@@ -419,6 +512,21 @@ class Loop:
         if saved is not None:
             await self._act(saved)
 
+    async def point_at_vm(self, machine: MachineId, failover: Running, serving: VmServing | None) -> None:
+        def work(tx: Tx) -> Saved | None:
+            tx.check_fence(machine, failover.id, failover.fence)
+            before = tx.machine(machine)
+            if before is None or before.cpu_standby is None or before.cpu_standby.serving == serving:
+                return None
+            changed = replace(before, cpu_standby=replace(before.cpu_standby, serving=serving))
+            saved = tx.save_machine(changed)
+            tx.post(self._announcer.machine(saved, before, self._clock.now()))
+            return Saved(before, saved, Decision(saved))
+
+        saved = await self._transact(work)
+        if saved is not None:
+            await self._act(saved)
+
     async def hand_over(self, machine: MachineId, failover: Running, new: Replacement) -> None:
         def work(tx: Tx) -> Saved | None:
             before = tx.machine(machine)
@@ -447,8 +555,10 @@ class Loop:
         now = self._clock.now()
 
         def work(tx: Tx) -> list[Machine]:
+            tx.lock_admission()  # What is said of the fleet meanwhile is written to these, too.
+            fleet = self._policies.as_said(tx.fleet_settings())
             return [
-                tx.machine(number) or self._insert_stranger(tx, beat, partition, now)
+                tx.machine(number) or self._insert_stranger(tx, beat, partition, fleet, now)
                 for number, (beat, partition) in some.items()
             ]
 
@@ -460,17 +570,20 @@ class Loop:
         if self._strangers:
             self._queue.put_nowait(self._register_strangers)
 
-    def _insert_stranger(self, tx: Tx, beat: Heartbeat, partition: int, now: datetime) -> Machine:
+    def _insert_stranger(self, tx: Tx, beat: Heartbeat, partition: int, fleet: Policy, now: datetime) -> Machine:
         machine = Machine(
             MachineId(beat.machine_id),
             f"machine-{beat.machine_id}",
+            setting=fleet.strategy,
             mode=Mode.OBSERVE,
+            priority=fleet.priority,
+            own=Own(inherits=tuple(name for name in INHERITABLE if name != "auto_failover")),
             partition=partition,
             interval_s=beat.interval_s,
             because="registered by its first heartbeat, in observe mode; an operator must name its instance",
             since=now,
         )
-        machine = tx.insert_machine(machine)
+        machine = tx.register_machine(machine, now)
         tx.post(self._announcer.machine(machine, None, now))
         return machine
 
@@ -478,6 +591,6 @@ class Loop:
         letters, self._letters = self._letters, []
         at = self._clock.now().isoformat()
         name = self._announcer.prefix + topics.DEAD_LETTERS
-        messages = [codec.dead_letter(name, record, cause, at) for record, cause in letters]
+        messages = [dead_letters.bury(name, record, cause, at) for record, cause in letters]
         await self._store.transact(lambda tx: tx.post(messages))
         log.warning("dead_letters", count=len(messages), first=str(letters[0][1]))

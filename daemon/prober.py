@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 import structlog
@@ -11,7 +11,7 @@ import structlog
 from adapters.sql.errors import StoreUnavailable
 from daemon.loop import Loop
 from machines.errors import StepError
-from machines.evidence import provider_testimony, ssh_testimony
+from machines.evidence import may_be_unpaid, provider_testimony, ssh_testimony, with_credit, without_credit
 from machines.failover import Probed
 from machines.model import Endpoint, Instance, InstanceId, Machine, MachineId, Source, Testimony, Word
 from machines.ports import Clock, GpuCloud, Reach, Shell
@@ -29,16 +29,28 @@ class Prober:
     """One round of questions per machine at a time."""
 
     def __init__(
-        self, loop: Loop, cloud: GpuCloud, shell: Shell, clock: Clock, witnesses: Sequence[Endpoint] = ()
+        self,
+        loop: Loop,
+        cloud: GpuCloud,
+        shell: Shell,
+        clock: Clock,
+        credit: Callable[[], Awaitable[float | None]],
+        witnesses: Sequence[Endpoint] = (),
     ) -> None:
+        """`credit` is the account's, of a moment ago; it raises as a call of the provider does."""
         self._loop = loop
         self._cloud = cloud
         self._shell = shell
         self._clock = clock
+        self._credit = credit
         self._witnesses = tuple(witnesses)
         self._tasks: dict[MachineId, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(_MOST_AT_ONCE)
         self._seen: dict[Endpoint, tuple[float, Reach]] = {}
+
+    def use_witnesses(self, witnesses: Sequence[Endpoint]) -> None:
+        """From the next round on these."""
+        self._witnesses = tuple(witnesses)
 
     def probe(self, machine: MachineId) -> None:
         """Ask, unless a round is under way; the answer comes back as a signal."""
@@ -95,7 +107,17 @@ class Prober:
             said = f"the provider gave no answer: {error}"
             return Testimony(Source.PROVIDER, Word.UNKNOWN, said, self._clock.now()), None
         row = listing.instances.get(primary) or shown
-        return provider_testimony(primary, listing, shown, listing.at), row
+        said_of_it = provider_testimony(primary, listing, shown, listing.at)
+        return await self._paid(said_of_it, row), row
+
+    async def _paid(self, said: Testimony, row: Instance | None) -> Testimony:
+        """An empty account stops everything at once: that must not look like as many deaths."""
+        if not may_be_unpaid(said, row):
+            return said
+        try:
+            return with_credit(said, await self._credit())
+        except (StepError, StoreUnavailable) as error:
+            return without_credit(said, str(error))
 
     async def _reach(self, endpoint: Endpoint | None) -> Reach:
         return Reach.UNKNOWN if endpoint is None else await self._shell.reach(endpoint)

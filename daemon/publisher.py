@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -10,20 +11,28 @@ import structlog
 
 from adapters.sql.errors import StoreUnavailable
 from adapters.sql.executor import Store
+from events import topics
 from machines.errors import LogUnavailable
 from machines.ports import Clock, EventLog
 
 log = structlog.get_logger(__name__)
 
 _BATCH = 500
-_KEEP = timedelta(hours=1)
+KEEP = timedelta(hours=1)
+"""So long what was sent can still be asked for (GET /events)."""
 
 
 class Publisher:
     """At least once: a crash between append and mark sends a record again, with the same ce_id."""
 
     def __init__(
-        self, store: Store, event_log: EventLog, clock: Clock, is_ours: Callable[[], bool], look_every_s: float = 0.2
+        self,
+        store: Store,
+        event_log: EventLog,
+        clock: Clock,
+        is_ours: Callable[[], bool],
+        look_every_s: float = 0.2,
+        events_topic: str = topics.EVENTS,
     ) -> None:
         """`is_ours`: does this replica publish now? One does for the whole fleet."""
         self._store = store
@@ -31,7 +40,10 @@ class Publisher:
         self._clock = clock
         self._is_ours = is_ours
         self._look_every_s = look_every_s
+        self._events_topic = events_topic
         self._is_down = False
+        self.published: Counter[str] = Counter()
+        """How many records went out, by topic."""
         self.problem: str | None = None
         """Why nothing can be published now."""
         self._down_at = 0.0
@@ -59,6 +71,7 @@ class Publisher:
         if not rows or not self._is_ours():
             return 0
         await self._log.append_all([message for _, message in rows])
+        self.published.update(message.topic for _, message in rows)
         at = self._clock.now()
         await self._store.transact(lambda tx: tx.mark_sent([row for row, _ in rows], at))
         self._tell(False, "")
@@ -66,8 +79,8 @@ class Publisher:
 
     async def clean(self) -> None:
         """Forget what was sent long ago."""
-        before = self._clock.now() - _KEEP
-        await self._store.transact(lambda tx: tx.forget_sent(before))
+        before = self._clock.now() - KEEP
+        await self._store.transact(lambda tx: tx.forget_sent(before, self._events_topic))
 
     @property
     def down_for_s(self) -> float | None:

@@ -16,32 +16,25 @@ from adapters.sql.tx import Tx
 from daemon.announce import Announcer
 from daemon.changes import pay_debt
 from daemon.loop import Loop
+from daemon.marking import Marking
+from daemon.rented_ahead import RentedAhead, claim_of
 from machines.errors import NotYet, Refused
 from machines.model import (
     Claim,
     Debt,
     DebtKind,
-    Endpoint,
-    HostId,
-    Instance,
     Label,
-    LandlordId,
     Machine,
-    Offer,
-    OfferId,
     OfferQuery,
     Rung,
     Standby,
-    Status,
     VolumeMount,
-    Workload,
+    WarmPool,
 )
 from machines.onstart import held_back
-from machines.policy import Policy
+from machines.policy import Policies, Policy
 from machines.ports import Clock, GpuCloud, Shell
-from machines.shell_lines import WriteMarker
 from machines.strategies.ladder import ladder
-from machines.strategies.warm_pool import MARKER
 
 log = structlog.get_logger(__name__)
 
@@ -61,7 +54,7 @@ class Rearm:
         loop: Loop,
         cloud: GpuCloud,
         shell: Shell,
-        policy: Policy,
+        policies: Policies,
         clock: Clock,
         deployment: str,
         announcer: Announcer,
@@ -69,8 +62,9 @@ class Rearm:
         self._store = store
         self._loop = loop
         self._cloud = cloud
-        self._shell = shell
-        self._policy = policy
+        self._marking = Marking(cloud, shell)
+        self._ahead = RentedAhead(store, cloud, policies, clock)
+        self._policies = policies
         self._clock = clock
         self._deployment = deployment
         self._announcer = announcer
@@ -100,21 +94,19 @@ class Rearm:
 
     async def _begin(self, debt: Debt, machine: Machine, volume: VolumeMount) -> bool:
         """False where the provider lets no two instances share a volume: the warm pool works without a standby then."""
-        await self._mark(machine, volume)
+        await self._marking.mark(machine, volume)
         if self._clock.monotonic() < self._unshared_until:
             return False
-        offers = await self._cloud.search(_query(machine, self._policy), machine.host)
+        offers = await self._cloud.search(_query(machine, self._policies.of(machine)), machine.host)
         if not offers:
+            await self._note_full(machine)
             raise NotYet(f"host {machine.host} has no free GPU for a standby", _NO_GPU)
         now = self._clock.now()
         label = Label(f"{self._deployment}-m{machine.id}-standby-{debt.id}-{debt.tries}")
         claim = Claim(label, offers[0], now, machine.workload, held_back(machine.workload.onstart), volume)
-        if not await self._store.transact(lambda tx: tx.bind_debt(debt, label, now)):
-            raise NotYet("another replica settled this debt meanwhile", _LOOK_AGAIN)
         try:
-            await self._cloud.rent(claim)
+            await self._ahead.rent(debt, machine.id, claim)
         except Refused as refused:
-            await self._store.transact(lambda tx: tx.bind_debt(replace(debt, label=label), None, None))
             if refused.code != "volume_in_use":
                 raise NotYet(refused.why, _NO_GPU) from refused
             self._unshared_until = self._clock.monotonic() + _UNSHARED.total_seconds()
@@ -122,49 +114,28 @@ class Rearm:
             return False
         return True
 
-    async def _mark(self, machine: Machine, volume: VolumeMount) -> None:
-        """Write the machine's number onto the volume, by its living primary: a standby checks it before it serves."""
-        ssh = await self._address(machine)
-        command = WriteMarker(volume.path, int(machine.id), f"{volume.path.rstrip('/')}/{MARKER}").line()
-        result = await self._shell.run(ssh, command, machine.host_key, timeout_s=30.0)
-        if result.exit_status != 0:
-            raise NotYet(f"the volume could not be marked: {result.stderr[:200]}", _WAIT_FOR_HEALTH)
+    async def _note_full(self, machine: Machine) -> None:
+        """Where an operator asked for a warm pool, it is provisioned on another host then (daemon/warm_pools.py)."""
+        if machine.warm_pool is None or machine.warm_pool.home_is_full:
+            return
 
-    async def _address(self, machine: Machine) -> Endpoint:
-        """As the provider shows it now: a container gets a new port at each start."""
-        if machine.primary is None:
-            raise NotYet("the machine has no instance", _WAIT_FOR_HEALTH)
-        listing = await self._cloud.list(max_age_s=5.0, about=(machine.primary,))
-        row = listing.instances.get(machine.primary)
-        found = row.ssh if row is not None and row.ssh is not None else machine.ssh
-        if found is None:
-            raise NotYet("the primary has no address", _WAIT_FOR_HEALTH)
-        return found
+        def work(tx: Tx) -> Machine | None:
+            now = tx.machine(machine.id)
+            if now is None or now.warm_pool is None or now.failover is not None or now.standby is not None:
+                return None
+            return tx.save_machine(replace(now, warm_pool=replace(now.warm_pool, home_is_full=True)))
+
+        saved = await self._store.transact(work)
+        if saved is not None:
+            self._loop.follow(saved)
 
     async def _watch(self, debt: Debt, machine: Machine, label: Label, claimed_at: datetime) -> None:
-        claim = claim_of(label, claimed_at)
-        instance = await self._cloud.adopt(claim)
-        listing = await self._cloud.list(max_age_s=5.0, about=(instance,)) if instance is not None else None
-        row = listing.instances.get(instance) if listing is not None and instance is not None else None
-        if instance is None or self._has_died(row, claimed_at):
-            await self._cloud.destroy(claim)
+        row = await self._ahead.standing(label, claimed_at, "standby")
+        if row is None:
             await self._store.transact(lambda tx: tx.bind_debt(debt, None, None))
             raise NotYet("the rental for the standby did not come up; another is tried", _LOOK_AGAIN)
-        if row is None:
-            raise NotYet("the listing does not show the standby yet", _LOOK_AGAIN)
-        if row.wants_running and row.status is Status.RUNNING:
-            await self._cloud.stop(instance)
-        if row.wants_running or row.status is not Status.EXITED:
-            raise NotYet(f"the standby reads {row.status.value}", _LOOK_AGAIN)
-        await self._arm(debt, machine, Standby(instance, row.host, label))
-
-    def _has_died(self, row: Instance | None, claimed_at: datetime) -> bool:
-        timeout = timedelta(seconds=self._policy.boot_timeout_s)
-        late = self._clock.since(claimed_at, unseen_at_most=timeout / 2) > timeout
-        if row is None:
-            return late
-        failed = row.status is Status.EXITED and row.wants_running
-        return failed or (late and row.status not in (Status.EXITED, Status.RUNNING))
+        await self._ahead.stopped(row, "standby")
+        await self._arm(debt, machine, Standby(row.id, row.host, label))
 
     async def _arm(self, debt: Debt, machine: Machine, standby: Standby) -> None:
         """The debt is paid with the arming: from here on its label is the machine's, and no more the debt's to destroy."""
@@ -176,7 +147,8 @@ class Rearm:
                 raise NotYet("the machine changed while its standby came up", _LOOK_AGAIN)
             if not tx.is_open(debt.id):
                 raise NotYet("another replica settled this debt meanwhile", _LOOK_AGAIN)
-            saved = tx.save_machine(replace(now, standby=standby))
+            saved = tx.save_machine(replace(now, standby=standby, warm_pool=_at_home(now.warm_pool)))
+            tx.note_rental(standby.instance, machine.id, None, self._clock.now())
             pay_debt(tx, debt.id, self._clock.now())
             tx.post(self._announcer.machine(saved, now, self._clock.now()))
             return saved
@@ -184,6 +156,10 @@ class Rearm:
         armed = await self._store.transact(work)
         self._loop.follow(armed)
         log.info("standby_armed", machine=machine.id, instance=standby.instance, host=standby.host)
+
+
+def _at_home(wish: WarmPool | None) -> WarmPool | None:
+    return None if wish is None else replace(wish, home_is_full=False)
 
 
 def needs_standby(machine: Machine) -> bool:
@@ -209,9 +185,3 @@ def _query(machine: Machine, policy: Policy) -> OfferQuery:
         0.0,
         None,
     )
-
-
-def claim_of(label: Label, claimed_at: datetime) -> Claim:
-    """For adopting and destroying: the label and its time are all that those need."""
-    offer = Offer(OfferId(0), HostId(0), LandlordId(0), "", 1, 0.0, 0.0, None)
-    return Claim(label, offer, claimed_at, Workload())

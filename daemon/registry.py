@@ -4,122 +4,120 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 
 import structlog
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from adapters.sql.executor import Store
+from adapters.sql.records import AuditRecord
 from adapters.sql.tx import Tx
+from daemon.after_change import follow_change
 from daemon.announce import Announcer
+from daemon.changes import drop_stops, follow_budget, follow_volume
+from daemon.contracts import contract_alert
+from daemon.cpu_wishes import debts_of_change, refuse_wish, vm_serves, with_wish
 from daemon.loop import Loop
-from daemon.rearm import needs_standby, rearm_debt
-from machines import workspace
+from daemon.pool_wishes import refuse_stranger, setting_for, with_pool
+from daemon.prepared_pools import drop_prepared
+from daemon.registered import changed_machine, fresh_machine, rentals, with_own_settings, with_standby
+from daemon.registration import Registration, parse
+from daemon.replicas import leave
+from daemon.snapshot_grants import resolve_alerts_of_others
+from daemon.volume_users import is_owed_its_deletion
+from daemon.workspace_keeping import copy_alert
 from machines.errors import StepError
+from machines.hold import without_token
 from machines.model import (
-    Endpoint,
     Instance,
     InstanceId,
     Machine,
     MachineId,
     Mode,
+    Rest,
     Setting,
-    Standby,
     VolumeId,
-    VolumeMount,
-    Workload,
+    is_served_by_vm,
+)
+from machines.policy import (
+    Policies,
+    Policy,
 )
 from machines.ports import Clock, GpuCloud
-from machines.problems import Problem, invalid, unfit, unknown_machine
+from machines.problems import Problem, invalid, unknown_machine
 from machines.states import State
+from machines.volumes import RegionalVolume, VolumeStatus
 
 log = structlog.get_logger(__name__)
 
 
 _SHARED_LISTING_S = 10.0
-
-
-Folder = Annotated[str, AfterValidator(workspace.normalised), Field(max_length=workspace.LONGEST)]
-"""An absolute path that is not the system's own, in its shortest form."""
-
-
-class Registration(BaseModel):
-    """What an operator may say of a machine. A field that is not named keeps its value."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-    name: str | None = Field(None, min_length=1, max_length=64)
-    gpu_instance_id: int | None = Field(None, gt=0)
-    strategy: str | None = None
-    auto_failover: str | None = None
-    priority: int | None = Field(None, ge=-1000, le=1000)
-    ssh_host: str | None = Field(None, min_length=1, max_length=255)
-    ssh_port: int | None = Field(None, ge=1, le=65535)
-    workspace_path: Folder | None = None
-    interval_s: float | None = Field(None, ge=0.05, le=86400)
-    image: str | None = Field(None, min_length=1, max_length=1024)
-    disk_gb: float | None = Field(None, ge=8, le=100000)
-    gpu_name: str | None = Field(None, min_length=1, max_length=64)
-    num_gpus: int | None = Field(None, ge=1, le=64)
-    max_price: float | None = Field(None, gt=0, le=1000)
-    region: str | None = Field(None, pattern=r"^[A-Z]{2}$")
-    env: dict[str, str] | None = None
-    onstart: str | None = Field(None, max_length=4096)
-    volume_id: int | None = Field(None, gt=0)
-    """The volume on which the workspace lies; a warm pool needs one."""
-    volume_path: Folder | None = None
-    """Where the volume is mounted; the workspace path where it is not named."""
-    standby_gpu_instance_id: int | None = Field(None, gt=0)
-    """A rental on the primary's host with the same volume, stopped: the warm pool's standby. It may be destroyed."""
-
-
-def parse(body: Mapping[str, Any]) -> Registration:
-    """Strict. Raise Problem that names the field."""
-    try:
-        return Registration.model_validate(dict(body))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "body"
-        if first["type"] == "value_error":
-            raise unfit(where, first.get("input"), str(first["ctx"]["error"]), workspace.WANTED) from None
-        if first["type"] == "extra_forbidden":
-            known = ", ".join(sorted(Registration.model_fields))
-            problem = Problem(400, "invalid_parameter", f"{where}: there is no such field", f"known are {known}")
-            problem.extra["field"] = where
-            raise problem from None
-        raise invalid(where, first.get("input"), first["msg"].removeprefix("Input should be ")) from None
+_USUAL = Policy()
+CONFIGURATION = "configuration"
+"""Who registers the machines that the configuration names."""
 
 
 class Registry:
     """Puts machines into the store and tells the loop."""
 
-    def __init__(self, store: Store, loop: Loop, cloud: GpuCloud, announcer: Announcer, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        loop: Loop,
+        cloud: GpuCloud,
+        announcer: Announcer,
+        clock: Clock,
+        makes_cpu_vms: bool = False,
+        policies: Policies = _USUAL,
+    ) -> None:
+        self._policies = policies
         self._store = store
         self._loop = loop
         self._cloud = cloud
         self._announcer = announcer
         self._clock = clock
+        self._makes_cpu_vms = makes_cpu_vms
 
     async def put(
-        self, machine_id: MachineId, body: Mapping[str, Any], by: str, *, must_exist: bool = False
+        self,
+        machine_id: MachineId,
+        body: Mapping[str, Any],
+        by: str,
+        *,
+        must_exist: bool = False,
+        audit: AuditRecord | None = None,
     ) -> Machine:
-        """Register or change; what is not named stays. Raise Problem (400, 404, 409, 503)."""
+        """Register or change; what is not named stays. A change is audited so; None where a command's row does that.
+        Raise Problem (400, 404, 409, 503)."""
         wanted = parse(body)
         setting = _enum(Setting, wanted.strategy, "strategy")
         mode = _enum(Mode, wanted.auto_failover, "auto_failover")
+        if not self._makes_cpu_vms:
+            refuse_wish(wanted.cpu_standby)
         shown = await self._look_up(wanted.gpu_instance_id, "gpu_instance_id")
         standby = await self._look_up(wanted.standby_gpu_instance_id, "standby_gpu_instance_id")
 
         def work(tx: Tx) -> Machine:
-            now = self._clock.now()
+            tx.lock_admission()  # What is said of the fleet meanwhile counts here, too, and two registrations see each other.
+            now, fleet = self._clock.now(), self._policies.as_said(tx.fleet_settings())
             before = tx.machine(machine_id)
             if before is None and must_exist:
                 raise unknown_machine(machine_id)
-            machine = before or _fresh(machine_id, now)
-            machine = _changed(machine, wanted, setting, mode, shown, now)
-            machine = _with_standby(machine, wanted, standby)
-            if before is not None and before.failover is not None and _rentals(machine) != _rentals(before):
+            machine = before or fresh_machine(machine_id, now, fleet)
+            has_wish = wanted.warm_pool is not None
+            chosen = setting_for(machine, setting, before is None) if has_wish else setting
+            named = (
+                wanted if chosen is setting or chosen is None else wanted.model_copy(update={"strategy": chosen.value})
+            )
+            machine = changed_machine(machine, wanted, chosen, mode, shown, now, fleet)
+            machine = with_own_settings(machine, named, fleet, by == CONFIGURATION)
+            machine = with_standby(machine, _on_present_volume(tx, machine, wanted), standby)
+            if "cpu_standby" in wanted.model_fields_set:
+                machine = with_wish(machine, wanted.cpu_standby)
+            if "warm_pool" in wanted.model_fields_set:
+                machine = with_pool(machine, wanted.warm_pool)
+            if has_wish:
+                refuse_stranger(machine)
+            if before is not None and before.failover is not None and rentals(machine) != rentals(before):
                 raise Problem(
                     409,
                     "failover_in_progress",
@@ -127,12 +125,26 @@ class Registry:
                     "wait until it has ended",
                     {"failover_id": before.failover.id},
                 )
+            if before is not None and before.primary != machine.primary and is_served_by_vm(machine):
+                raise vm_serves(before)
             if before == machine:
                 return machine
-            machine = tx.insert_machine(machine) if before is None else tx.save_machine(machine)
+            _refuse_taken(tx, machine, before)
+            if audit is not None:
+                tx.audit(audit)
+            machine = tx.register_machine(machine, now) if before is None else tx.save_machine(machine)
+            if machine.primary is not None and (before is None or before.primary != machine.primary):
+                tx.note_primary(machine.primary, machine.id, now)
+            if machine.primary is not None and machine.failover is None and not is_served_by_vm(machine):
+                drop_stops(tx, machine.primary, now)
+            follow_budget(tx, before, machine, now)
+            follow_volume(tx, before, machine, now)
+            _leave_copy(tx, before, machine)
             tx.post(self._announcer.machine(machine, before, now))
-            if needs_standby(machine) and (before is None or not needs_standby(before)):
-                tx.add_debts((replace(rearm_debt(machine, "it has a volume and no standby"), due_at=now),))
+            tx.add_debts(debts_of_change(machine, before, now))
+            if before is not None and is_served_by_vm(before) and not is_served_by_vm(machine):
+                tx.forget_copy(machine_id)  # What was given up stands in it.
+            follow_change(tx, machine, before, now)
             return machine
 
         machine = await self._store.transact(work)
@@ -157,27 +169,84 @@ class Registry:
             raise invalid(field_name, instance, "an instance that the provider knows")
         return shown
 
-    async def remove(self, machine_id: MachineId) -> None:
-        """Forget the machine; its instance is left running. Raise Problem (404, 409)."""
+    def rest(self, tx: Tx, machine_id: MachineId, rest: Rest | None) -> Machine:
+        """Pause this machine alone, or resume it; who calls makes it count after the commit. Raise Problem (404)."""
+        before = tx.machine(machine_id)
+        if before is None:
+            raise unknown_machine(machine_id)
+        if before.rest == rest:
+            return before
+        now, is_suspect = self._clock.now(), before.state is State.DETECTING and before.failover is None
+        machine = tx.save_machine(replace(before, rest=rest, look_at=now if is_suspect else before.look_at))
+        tx.post(self._announcer.machine(machine, before, now))
+        return machine
+
+    async def beat_generation(self, machine_id: MachineId) -> int:
+        """How often the machine's beat token was revoked; of one that is known here from memory, whatever the store does:
+        an outage must not silence machines. Raise StoreUnavailable."""
+        machine = self._loop.known(machine_id)
+        if machine is not None:
+            return machine.beat_generation
+        return await self._store.transact(lambda tx: tx.beat_generation(machine_id))
+
+    async def revoke_beats(self, machine_id: MachineId, audit: AuditRecord) -> Machine:
+        """From now on only a new beat token is taken for the machine. Raise Problem (404, 409)."""
+
+        def work(tx: Tx) -> Machine:
+            before = _at_rest(tx, machine_id)  # A replacement may have been given the token already.
+            now = self._clock.now()
+            machine = tx.revoke_beats(without_token(before, now))
+            tx.audit(audit)
+            tx.post(self._announcer.machine(machine, before, now))
+            return machine
+
+        machine = await self._store.transact(work)
+        self._loop.follow(machine)
+        log.info("beat_token_revoked", machine=machine_id, by=audit.asked_by)
+        return machine
+
+    async def remove(self, machine_id: MachineId, audit: AuditRecord | None = None) -> None:
+        """Forget the machine; its instance is left running. It is audited as `put` is. Raise Problem (404, 409)."""
 
         def work(tx: Tx) -> None:
-            machine = tx.machine(machine_id)
-            if machine is None:
-                raise unknown_machine(machine_id)
-            if machine.failover is not None:
-                raise Problem(
-                    409,
-                    "failover_in_progress",
-                    f"failover {machine.failover.id} of machine {machine_id} is running",
-                    "wait until it has ended, or cancel it",
-                    {"failover_id": machine.failover.id},
-                )
+            machine = _at_rest(tx, machine_id)
+            if audit is not None:
+                tx.audit(audit)
+            left = with_wish(machine, None)
+            drop_prepared(tx, machine, "its machine was removed", self._clock.now())
             tx.remove_machine(machine_id)
+            follow_budget(tx, machine, None, self._clock.now())
+            if machine.primary is not None:
+                drop_stops(tx, machine.primary, self._clock.now())
+            tx.forget_copy(machine_id)
+            tx.resolve_alert(copy_alert(machine_id), self._clock.now())
+            tx.add_debts(debts_of_change(left, machine, self._clock.now()))
+            tx.follow_volume(machine_id, machine.volume, None)
+            if machine.volume is not None and machine.volume.replica is not None:
+                leave(tx, machine, machine.volume.replica.id, "its machine was removed")
             tx.resolve_alert(f"machine-{machine_id}", self._clock.now())
+            tx.resolve_alert(contract_alert(machine_id), self._clock.now())
+            resolve_alerts_of_others(tx, machine_id, None, self._clock.now())
             tx.post((self._announcer.removed(machine),))
 
         await self._store.transact(work)
         self._loop.forget(machine_id)
+
+
+def _at_rest(tx: Tx, machine_id: MachineId) -> Machine:
+    """Raise Problem (404, 409)."""
+    machine = tx.machine(machine_id)
+    if machine is None:
+        raise unknown_machine(machine_id)
+    if machine.failover is not None:
+        raise Problem(
+            409,
+            "failover_in_progress",
+            f"failover {machine.failover.id} of machine {machine_id} is running",
+            "wait until it has ended, or cancel it",
+            {"failover_id": machine.failover.id},
+        )
+    return machine
 
 
 def _enum(kind: type[Setting] | type[Mode], value: str | None, name: str) -> Any:
@@ -189,112 +258,61 @@ def _enum(kind: type[Setting] | type[Mode], value: str | None, name: str) -> Any
         raise invalid(name, value, "one of " + ", ".join(member.value for member in kind)) from None
 
 
-def _fresh(machine_id: MachineId, now: datetime) -> Machine:
-    """An operator's machine is protected from the first moment, unless it says otherwise."""
-    return Machine(machine_id, f"machine-{machine_id}", mode=Mode.ON, since=now, because="registered by an operator")
+def _refuse_taken(tx: Tx, machine: Machine, before: Machine | None) -> None:
+    """What another machine has already: whoever failed one of two over would stop the other. Under the admission's lock.
+    Raise Problem (409)."""
+    named = {"gpu_instance_id": machine.primary, "standby_gpu_instance_id": _standby_of(machine)}
+    had = {None, *((before.primary, _standby_of(before)) if before is not None else ())}
+    for name, instance in named.items():
+        holder = None if instance is None or instance in had else tx.another_with(instance, machine.id)
+        if holder is not None:
+            detail = f"{name}: instance {instance} is machine {holder}'s"
+            remedy = f"name another instance, or take it from machine {holder} first"
+            raise Problem(409, "instance_in_use", detail, remedy, {"field": name, "machine_id": holder})
+    namesake = None if before is not None and before.name == machine.name else tx.namesake(machine.name, machine.id)
+    if namesake is not None:
+        detail = f"name: machine {namesake} is called {machine.name!r} already"
+        raise Problem(409, "name_in_use", detail, "choose another name", {"field": "name", "machine_id": namesake})
 
 
-def _changed(
-    machine: Machine,
-    wanted: Registration,
-    setting: Setting | None,
-    mode: Mode | None,
-    shown: Instance | None,
-    now: datetime,
-) -> Machine:
-    named = wanted.model_fields_set
-    changed = replace(
-        machine,
-        name=wanted.name or machine.name,
-        setting=setting or machine.setting,
-        mode=mode or _default_mode(machine, shown),
-        priority=machine.priority if wanted.priority is None else wanted.priority,
-        workspace_path=wanted.workspace_path or machine.workspace_path,
-        interval_s=wanted.interval_s or machine.interval_s,
-        workload=_workload(machine.workload, wanted, shown),
-    )
-    if mode is not None:
-        changed = replace(changed, suspicions=())  # A person has looked at it: no quarantine any more.
-    if shown is not None and shown.id != machine.primary:
-        changed = _embodied(changed, shown, now)
-    if {"ssh_host", "ssh_port"} <= named and wanted.ssh_host is not None and wanted.ssh_port is not None:
-        changed = replace(changed, ssh=Endpoint(wanted.ssh_host, wanted.ssh_port))
-    return changed
+def _standby_of(machine: Machine) -> InstanceId | None:
+    return None if machine.standby is None else machine.standby.instance
 
 
-def _with_standby(machine: Machine, wanted: Registration, standby: Instance | None) -> Machine:
-    """Raise Problem where the standby could never take over."""
-    changed = machine
-    if wanted.volume_id is not None or (wanted.volume_path is not None and machine.volume is not None):
-        known = machine.volume
-        volume_id = VolumeId(wanted.volume_id) if wanted.volume_id is not None else known.id if known else VolumeId(0)
-        path = wanted.volume_path or (known.path if known else None) or machine.workspace_path
-        changed = replace(changed, volume=VolumeMount(volume_id, path))
-    if standby is None:
-        return changed
-    if changed.volume is None:
-        raise invalid(
-            "volume_id", None, "the volume that primary and standby share, because a standby has no data else"
-        )
-    if standby.host != changed.host or standby.id == changed.primary:
-        remedy = f"another instance on host {changed.host}, where the primary and the volume are"
-        raise invalid("standby_gpu_instance_id", standby.id, remedy)
-    return replace(changed, standby=Standby(standby.id, standby.host, None))
+def _on_present_volume(tx: Tx, machine: Machine, wanted: Registration) -> Registration:
+    """A regional volume keeps its id for clients, whichever of the provider's volumes it lies on now. Raise Problem (409)."""
+    if wanted.volume_id is None:
+        return wanted
+    named = VolumeId(wanted.volume_id)
+    row = tx.regional_volume(named) or tx.row_of_volume(named)
+    present = row.volume or named if row is not None else named
+    if machine.volume is not None and machine.volume.id == present:
+        return wanted.model_copy(update={"volume_id": int(present)})  # Nothing changes.
+    if row is not None:
+        _refuse_row(tx, row, machine.id)
+    if is_owed_its_deletion(tx, present):
+        detail = f"volume {present} is owed its deletion"
+        raise Problem(409, "volume_not_available", detail, "name another volume", {"volume_id": wanted.volume_id})
+    return wanted.model_copy(update={"volume_id": int(present)})
 
 
-def _rentals(machine: Machine) -> tuple[object, ...]:
-    """What a running failover decides about, and what the form of its steps depends on."""
-    return machine.primary, machine.volume, machine.standby
+def _refuse_row(tx: Tx, row: RegionalVolume, machine: MachineId) -> None:
+    """Raise Problem (409) where the machine cannot lie on this volume of the books."""
+    what = f"regional volume {row.handle}" if row.handle is not None else f"volume {row.volume}"
+    extra = {"volume_id": row.handle or row.volume}
+    main = tx.volume_row(row.replica_of) if row.replica_of is not None else None
+    if row.status is not VolumeStatus.AVAILABLE or row.volume is None:
+        raise Problem(409, "volume_not_available", f"{what} is {row.status.value}", "name another volume", extra)
+    if main is not None:
+        remedy = f"name regional volume {main.handle}; a failover takes its copy where the volume is lost"
+        raise Problem(409, "volume_not_available", f"{what} is a copy of volume {main.volume}", remedy, extra)
+    if row.machine not in (None, machine):
+        detail = f"{what} is that of machine {row.machine}"
+        raise Problem(409, "volume_attached", detail, "name another volume", extra)
 
 
-def _default_mode(machine: Machine, shown: Instance | None) -> Mode:
-    """A machine that only its own heartbeat had registered is protected once an operator names its instance."""
-    return Mode.ON if machine.primary is None and shown is not None else machine.mode
-
-
-def _embodied(machine: Machine, shown: Instance, now: datetime) -> Machine:
-    """The machine on an instance that an operator named: judged from now on, whatever was before."""
-    return replace(
-        machine,
-        primary=shown.id,
-        host=shown.host,
-        landlord=shown.landlord,
-        ssh=shown.ssh,
-        host_key=None,
-        boot_id="",
-        last_sequence=None,
-        is_interruptible=shown.is_interruptible,
-        price_per_hour=shown.price_per_hour,
-        state=State.HEALTHY,
-        because="an operator named its instance",
-        since=now,
-        evidence=None,
-        look_at=None,
-        hold=None,
-    )
-
-
-def _workload(workload: Workload, wanted: Registration, shown: Instance | None) -> Workload:
-    """The customer's world: what the operator says, else what the instance has."""
-    seen = workload
-    if shown is not None:
-        seen = replace(
-            workload,
-            image=shown.image or workload.image,
-            disk_gb=max(8.0, shown.disk_gb) if shown.disk_gb else workload.disk_gb,
-            gpu_name=shown.gpu_name or workload.gpu_name,
-            num_gpus=shown.num_gpus or workload.num_gpus,
-            env=shown.env or workload.env,
-            onstart=shown.onstart or workload.onstart,
-        )
-    return replace(
-        seen,
-        image=wanted.image or seen.image,
-        disk_gb=wanted.disk_gb or seen.disk_gb,
-        gpu_name=wanted.gpu_name or seen.gpu_name,
-        num_gpus=wanted.num_gpus or seen.num_gpus,
-        max_price=wanted.max_price or seen.max_price,
-        region=wanted.region or seen.region,
-        env=seen.env if wanted.env is None else wanted.env,
-        onstart=wanted.onstart or seen.onstart,
-    )
+def _leave_copy(tx: Tx, before: Machine | None, machine: Machine) -> None:
+    """The copy of a volume that the machine lies on no more is nobody's."""
+    former = before.volume.replica if before is not None and before.volume is not None else None
+    if former is not None and (machine.volume is None or machine.volume.replica != former):
+        leave(tx, machine, former.id, "its machine lies on another volume now")

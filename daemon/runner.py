@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TypeVar, assert_never
 
@@ -17,12 +17,14 @@ from daemon.leases import Leases
 from daemon.loop import Loop
 from machines import errors
 from machines.brake import in_a_storm
+from machines.budget import spent
 from machines.errors import NotYet, Refused, Stale, StepError, Unknown
 from machines.failover import AttemptEnded, Lost, Parked, Repaired
 from machines.journal import Entry, Mark, as_output
-from machines.model import Debt, FailoverId, HostId, Machine, MachineId, Rung, Running
-from machines.policy import Policy
-from machines.ports import Clock, GpuCloud, Shell, SnapshotStore, VolumeStore
+from machines.model import Debt, FailoverId, HostId, InstanceId, Machine, MachineId, Rung, Running
+from machines.policy import Policies
+from machines.ports import Clock, GpuCloud, Shell, SnapshotStore, VmWorkspaces, VolumeStore
+from machines.reputation import Reputation, boot_told
 from machines.saga import (
     STORE_UNAVAILABLE,
     Abandoned,
@@ -39,6 +41,7 @@ from machines.saga import (
     next_move,
     unknown_in_a_row,
 )
+from machines.strategies.candidates import STEP
 from machines.strategies.fencing import may_be_stopped
 from machines.strategies.ladder import is_too_late, strategy_for
 
@@ -52,11 +55,6 @@ _UNDO_DELAY_S = 15.0
 _LONGEST_NAP_S = 30.0
 """Then the clock is looked at again: it may have been stepped since the wait began."""
 
-_NOT_PROVIDED = {
-    Rung.REGIONAL_VOLUME: ("no_offer_matches", "no regional volume is registered for this machine"),
-}
-"""Why a rung without a strategy in this version is lost at once."""
-
 
 @dataclass(frozen=True, slots=True)
 class Outside:
@@ -66,17 +64,19 @@ class Outside:
     shell: Shell
     snapshots: SnapshotStore
     volumes: VolumeStore
+    vms: VmWorkspaces | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """The machine, the journal of its failover, and the weather, as they stood in one transaction."""
+    """The machine, the journal of its failover, and where its next step rents the weather, as they stood in one transaction."""
 
     machine: Machine
     running: Running
     everything: Sequence[tuple[int, Entry]]
     """Without what the transaction itself wrote down."""
-    is_storm: bool
+    is_storm: bool = False
+    reputation: Reputation = field(default_factory=Reputation)
 
     @property
     def entries(self) -> tuple[Entry, ...]:
@@ -84,13 +84,23 @@ class _Look:
         return tuple(entry for attempt, entry in self.everything if attempt == self.running.attempt)
 
     @property
-    def strategy(self) -> Strategy | None:
+    def strategy(self) -> Strategy:
         return strategy_for(self.running.rung, self.machine)
 
     @property
     def is_too_late(self) -> bool:
         """To be cancelled."""
-        return is_too_late(self.everything)
+        return is_too_late(self.machine, self.everything)
+
+
+@dataclass(frozen=True, slots=True)
+class StepTry:
+    """One try of a step, and what came of it."""
+
+    step: str
+    mark: Mark
+    code: str | None
+    seconds: float
 
 
 class _Interrupted(Exception):
@@ -107,9 +117,16 @@ class AttemptJournal:
 
     async def append(self, entry: Entry, debts: Sequence[Debt] = ()) -> None:
         running = self._running
-        await self._store.transact(
-            lambda tx: tx.append_entry(self._machine, running.id, running.attempt, running.fence, entry, debts)
-        )
+        boot = boot_told(entry, STEP)
+
+        def write(tx: Tx) -> None:
+            tx.append_entry(self._machine, running.id, running.attempt, running.fence, entry, debts)
+            if boot is not None:
+                tx.note_boot(boot, entry.at)
+            if entry.mark is Mark.RENTED:
+                tx.note_rental(InstanceId(entry.output["instance"]), self._machine, running.id, entry.at)
+
+        await self._store.transact(write)
 
 
 class Runner:
@@ -120,7 +137,7 @@ class Runner:
         store: Store,
         loop: Loop,
         outside: Outside,
-        policy: Policy,
+        policies: Policies,
         clock: Clock,
         deployment: str,
         leases: Leases,
@@ -129,11 +146,13 @@ class Runner:
         self._loop = loop
         self.outside = outside
         self._leases = leases
-        self._policy = policy
+        self._policies = policies
         self._clock = clock
         self._deployment = deployment
         self._tasks: dict[MachineId, asyncio.Task[None]] = {}
         self._again: set[MachineId] = set()
+        self.on_try: Callable[[StepTry], object] = lambda one: None
+        """Hears of every try of a step that has come to something."""
 
     def begin(self, machine: MachineId) -> None:
         """Work on the machine's failover until it ends. Called for fresh attempts, and by the sweep for found ones."""
@@ -209,8 +228,10 @@ class Runner:
                 return machine, None, None
             known = before.everything if before is not None and before.running.id == running.id else ()
             everything = (*known, *tx.timeline(running.id, len(known)))
-            look = _Look(machine, running, everything, tx.storm() is not None)
+            look = _Look(machine, running, everything)
             move = self._next(look) if self._leases.holds(running.id) else None
+            if isinstance(move, Run) and move.step.name == STEP:
+                look = replace(look, is_storm=tx.storm() is not None, reputation=tx.reputation(self._clock.now()))
             entry = self._beginning(move)
             if entry is not None:
                 tx.append_entry(machine.id, running.id, running.attempt, running.fence, entry)
@@ -223,12 +244,8 @@ class Runner:
 
     def _next(self, look: _Look) -> Move:
         """The one move that the journal allows now."""
-        strategy = look.strategy
-        if strategy is None:
-            return Abandoned(*_NOT_PROVIDED[look.running.rung])
-        return next_move(
-            strategy, look.entries, self._clock.now(), None if look.is_too_late else _cancel_why(look.running)
-        )
+        cancel_why = None if look.is_too_late else _cancel_why(look.running)
+        return next_move(look.strategy, look.entries, self._clock.now(), cancel_why)
 
     def _beginning(self, move: Move | None) -> Entry | None:
         """STARTED before, the outcome after: a start without an end counts as a try."""
@@ -272,7 +289,8 @@ class Runner:
 
     def _context(self, look: _Look) -> StepContext:
         machine, running, everything = look.machine, look.running, look.everything
-        policy = in_a_storm(self._policy) if look.is_storm else self._policy
+        own = self._policies.of(machine)
+        policy = in_a_storm(own) if look.is_storm else own
         avoid = {_host(entry) for attempt, entry in everything if attempt != running.attempt}
         outside, lease = self.outside, running.id
         return StepContext(
@@ -283,10 +301,13 @@ class Runner:
             policy=policy,
             entries=look.entries,
             avoid_hosts=frozenset(host for host in avoid if host is not None),
+            reputation=look.reputation,
+            spent_before=_spent(everything, running.attempt, self._clock.now()),
             cloud=self._leases.guard(outside.cloud, lease),
             shell=self._leases.guard(outside.shell, lease),
             snapshots=self._leases.guard(outside.snapshots, lease),
             volumes=self._leases.guard(outside.volumes, lease),
+            vms=self._leases.guard(outside.vms, lease) if outside.vms is not None else None,
             journal=AttemptJournal(self._store, machine.id, running),
             fleet=self._loop,
             clock=self._clock,
@@ -294,8 +315,7 @@ class Runner:
 
     async def _step(self, look: _Look, step: Step[object]) -> None:
         """A cancel ends the run, and leaves the journal as a crash would: the undo of a started step knows what to do."""
-        ctx = self._context(look)
-        assert look.strategy is not None
+        ctx, began = self._context(look), self._clock.monotonic()
         try:
             if not look.is_too_late and is_interruptible(look.strategy, ctx.entries, step):
                 output = await self._unless_cancelled(ctx.machine.id, ctx.failover_id, step.run(ctx))
@@ -310,8 +330,9 @@ class Runner:
             entry = self._broken_off(ctx, step.name, error)
         else:
             entry = Entry(step.name, Mark.DONE, self._clock.now(), output=as_output(output))
-            if step.name == "hand_over":
-                return  # Its DONE was written in the transaction that ended the failover.
+        self.on_try(StepTry(step.name, entry.mark, entry.code, self._clock.monotonic() - began))
+        if entry.mark is Mark.DONE and step.name == "hand_over":
+            return  # Its DONE was written in the transaction that ended the failover.
         if not await self._write(ctx, entry):
             return
         log.debug("step", machine=ctx.machine.id, step=step.name, mark=entry.mark.value, why=entry.why)
@@ -404,6 +425,12 @@ def _cancel_why(running: Running) -> str | None:
     if running.primary_spoke:
         return "the old instance speaks again"
     return "an operator cancelled it" if running.cancel_asked else None
+
+
+def _spent(everything: Sequence[tuple[int, Entry]], before: int, now: datetime) -> float:
+    """$ that the attempts before this one have cost."""
+    numbers = {attempt for attempt, _ in everything if attempt < before}
+    return sum(spent([entry for attempt, entry in everything if attempt == number], STEP, now) for number in numbers)
 
 
 def _host(entry: Entry) -> HostId | None:

@@ -46,8 +46,9 @@ def leave_the_pipe() -> None:
     os.close(nowhere)
 
 
-def console(stream: TextIO | None = None) -> Console:
-    """Plain text without a terminal or with NO_COLOR; never narrower than its content where nobody looks.
+def console(stream: TextIO | None = None, width: int | None = None) -> Console:
+    """Plain text without a terminal or with NO_COLOR; never narrower than its content where nobody looks. `width` goes before
+    the terminal's own.
 
     Its `print` raises NobodyReads where the reader has gone.
     """
@@ -60,7 +61,8 @@ def console(stream: TextIO | None = None) -> Console:
 
     stream = stream or sys.stdout
     is_terminal = stream.isatty() and os.environ.get("TERM") != "dumb"
-    width = None if is_terminal else int(os.environ.get("COLUMNS") or PLAIN_WIDTH)
+    if width is None and not is_terminal:
+        width = int(os.environ.get("COLUMNS") or PLAIN_WIDTH)
     return OurConsole(file=stream, width=width, highlight=False, soft_wrap=False, force_terminal=is_terminal)
 
 
@@ -110,8 +112,20 @@ _FEWEST_COLUMNS = 20
 
 # -- the machines
 
-_STATUS_COLUMNS = ("MACHINE", "NAME", "STATE", "SINCE", "INSTANCE", "GPU", "$/H", "FENCE", "LAST FAILOVER")
-_GIVES_WAY = ("FENCE", "GPU", "$/H")
+_STATUS_COLUMNS = (
+    "MACHINE",
+    "NAME",
+    "STATE",
+    "SINCE",
+    "BEAT",
+    "INSTANCE",
+    "GPU",
+    "$/H",
+    "FENCE",
+    "DATA",
+    "LAST FAILOVER",
+)
+_GIVES_WAY = ("FENCE", "GPU", "$/H", "DATA", "BEAT")
 """The columns that a narrow terminal does without, the least important first."""
 _GIVES_WAY_AT_LAST = ("LAST FAILOVER", "SINCE")
 """And where even a shortened last column does not fit."""
@@ -126,12 +140,20 @@ def status_screen(
     failovers: Mapping[str, Mapping[str, Any]],
     alerts: Sequence[Mapping[str, Any]] = (),
     not_ready: Mapping[str, Mapping[str, Any]] | None = None,
+    notices: Sequence[str] = (),
 ) -> RenderableType:
     """What is wrong with the daemon itself, then one row for each machine, and a sentence for each that is not well.
 
-    `failovers` by id: each machine's last one. `not_ready`: the daemon's own checks that fail, by name.
+    `failovers` by id: each machine's last one. `not_ready`: the daemon's own checks that fail, by name. `notices` come last.
     """
-    return ByWidth(lambda width: _status(machines, failovers, _warnings(alerts, not_ready or {}, width), width))
+
+    def draw(width: int) -> RenderableType:
+        from rich.console import Group
+
+        last = [hanging("", notice, width, "yellow") for notice in notices]
+        return Group(_status(machines, failovers, _warnings(alerts, not_ready or {}, width), width), *last)
+
+    return ByWidth(draw)
 
 
 def _status(
@@ -148,7 +170,7 @@ def _status(
         for row in machines
         if row["state"] not in CALM_STATES
     ]
-    return Group(*warnings, _status_table(machines, failovers, width), *reasons, Text(_total(machines)))
+    return Group(*warnings, _status_table(machines, failovers, width), *reasons, Text(total(machines)))
 
 
 def _warnings(
@@ -188,7 +210,7 @@ def _status_table(
             shown.remove(name)
     widths = _widths(rows, shown)
     room = max(widths["NAME"] + width - sum(widths.values()), _FEWEST_OF_A_NAME)
-    table = columns(*shown, right=("MACHINE", "$/H", "FENCE"))
+    table = columns(*shown, right=("MACHINE", "BEAT", "$/H", "FENCE", "DATA"))
     for row in rows:
         cells = {**row, "NAME": _cut(row["NAME"], room - _GAP)}
         table.add_row(*(Text(cells[name], style=style_of(row[name]) if name == "STATE" else "") for name in shown))
@@ -216,13 +238,22 @@ def _status_cells(
         str(row["name"]),
         str(row["state"]),
         span(row.get("since_seconds")),
+        beat(row),
         str(row.get("gpu_instance_id") or "-"),
         f"{row['gpu_name']} x{row['num_gpus']}" if row.get("gpu_name") else "-",
         "-" if price is None else f"{price:.2f}",
         str(row["fence"]),
+        span(row.get("snapshot_age_seconds")) or "-",
         last_failover(row, failovers, with_id=with_id),
     )
     return dict(zip(_STATUS_COLUMNS, cells, strict=True))
+
+
+def beat(row: Mapping[str, Any]) -> str:
+    """How old its last heartbeat is; `never` where its instance has sent none."""
+    if row.get("gpu_instance_id") and row.get("boot_id") is None:
+        return "never"
+    return span(row.get("heartbeat_age_seconds")) or "-"
 
 
 def last_failover(row: Mapping[str, Any], failovers: Mapping[str, Mapping[str, Any]], *, with_id: bool = True) -> str:
@@ -237,7 +268,7 @@ def last_failover(row: Mapping[str, Any], failovers: Mapping[str, Mapping[str, A
     return f"{f'{named} ' if with_id else ''}{found['state']} {took}".rstrip()
 
 
-def _total(machines: Sequence[Mapping[str, Any]]) -> str:
+def total(machines: Sequence[Mapping[str, Any]]) -> str:
     if not machines:
         return "No machine is registered.  → PUT /api/v1/machines/ID, or `machines:` in the configuration"
     moving = sum(1 for row in machines if row.get("failover_id"))
@@ -260,6 +291,17 @@ def span(seconds: float | None) -> str:
     if whole < 86400:
         return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
     return f"{whole // 86400}d"
+
+
+def dollars(amount: float | None, digits: int = 2) -> str:
+    return "-" if amount is None else f"{amount:.{digits}f}"
+
+
+def plain(text: str) -> Text:
+    """The text as it is: a bracket in it is no style."""
+    from rich.text import Text
+
+    return Text(text)
 
 
 def moment(text: str | None) -> datetime | None:

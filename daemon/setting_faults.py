@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Protocol, TypeAlias, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, SecretStr
@@ -24,12 +24,23 @@ PREFIX = "FAILOVERD_"
 _LONGEST_WORD = 24
 
 
+class SettingsError(Exception):
+    """The configuration cannot be used: a line for each fault, with its field and what mends it."""
+
+
+class SaidAt(Protocol):
+    """`daemon.setting_layers.Origin` fits."""
+
+    @property
+    def source(self) -> str: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """One line for a person."""
 
     where: str
-    """The file, or the environment variable."""
+    """The file with the line, the environment variable, or the credential."""
     name: str
     wrong: str
     remedy: str
@@ -48,19 +59,20 @@ def wrong(text: str, remedy: str, field: str | None = None) -> PydanticCustomErr
     return PydanticCustomError("wrong", "{text}", {"text": text, "remedy": remedy, "field": field})
 
 
-def fault(error: ErrorDetails, model: type[BaseModel], origin_of: Callable[[Path], tuple[str, bool]]) -> Fault:
-    """What pydantic found, in our words. `origin_of` says where a path was set, and whether that is a variable."""
+def fault(error: ErrorDetails, model: type[BaseModel], origin_of: Callable[[Path], SaidAt]) -> Fault:
+    """What pydantic found, in our words. `origin_of` says where a path was set, or should have been."""
     context = error.get("ctx", {})
     path = tuple(str(part) for part in error["loc"])
     if error["type"] == "wrong" and context["field"]:
         path = (*path, context["field"])
-    where, is_variable = origin_of(path)
+    said = origin_of(path)
+    where, is_variable = str(said), said.source == "environment"
     name = ".".join(path) or "the whole"
     match error["type"]:
         case "wrong":
             return Fault(where, name, context["text"], context["remedy"])
         case "extra_forbidden":
-            return Fault(where, name, "is not known", _known(path, model, is_variable))
+            return Fault(where, name, "is not known", _known(path, model, where if is_variable else None))
         case _:
             field = field_at(model, path)
             if field is None or not path:
@@ -98,8 +110,23 @@ def model_of(field: FieldInfo) -> type[BaseModel] | None:
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
+def sections_below(model: type[BaseModel]) -> list[type[BaseModel]]:
+    """Every section in the model, at any depth, and of lists the items."""
+    found = []
+    for field in model.model_fields.values():
+        section = model_of(field) or _item_model(field)
+        if section is not None:
+            found += [section, *sections_below(section)]
+    return found
+
+
 def is_list(field: FieldInfo) -> bool:
     return get_origin(_kind(field)) is list
+
+
+def holds_file(field: FieldInfo) -> bool:
+    """Does the field name a file or a folder?"""
+    return _kind(field) is pathlib.Path
 
 
 def _is_mapping(field: FieldInfo) -> bool:
@@ -189,7 +216,7 @@ def _example_value(field: FieldInfo) -> str:
         return str(field.examples[0])
     kind = _kind(field)
     if get_origin(kind) is Literal:
-        return str(get_args(kind)[0])
+        return str(field.default if field.default in get_args(kind) else get_args(kind)[0])
     if field.default is not None and isinstance(field.default, str | int | float | pathlib.Path):
         return str(field.default)
     if model_of(field) is not None or _is_mapping(field):
@@ -199,16 +226,16 @@ def _example_value(field: FieldInfo) -> str:
     return {int: "1", float: "1.5", bool: "true", SecretStr: "..."}.get(kind, "text")
 
 
-def _known(path: Path, model: type[BaseModel], is_variable: bool) -> str:
-    """The name that could have been meant, and all that are known there."""
+def _known(path: Path, model: type[BaseModel], variable: str | None) -> str:
+    """The name that could have been meant, and all that are known there; as a variable where one of that name was set."""
     above = field_at(model, path[:-1])
     section = (model_of(above) or _item_model(above) or model) if above is not None else model
     names = sorted(section.model_fields)
-    if not is_variable:
+    if variable is None:
         return _did_you_mean(get_close_matches(path[-1], names, 1), names)
-    everything = [variable_of(one) for one in _all_paths(model)]
+    everything = [variable_of(one) for one in all_paths(model)]
     beside = [variable_of((*path[:-1], name)) + _ELLIPSIS[_is_section(section, name)] for name in names]
-    return _did_you_mean(get_close_matches(variable_of(path), everything, 1, 0.75), beside)
+    return _did_you_mean(get_close_matches(variable, everything, 1, 0.75), beside)
 
 
 _ELLIPSIS = ("", "__...")
@@ -223,9 +250,10 @@ def _did_you_mean(meant: Sequence[str], known: Sequence[str]) -> str:
     return f"did you mean {meant[0]}? {listed}" if meant else listed
 
 
-def _all_paths(model: type[BaseModel]) -> list[Path]:
+def all_paths(model: type[BaseModel]) -> list[Path]:
+    """Every setting below the model; a section counts by what is in it."""
     paths: list[Path] = []
     for name, field in model.model_fields.items():
         section = model_of(field)
-        paths += [(name, *below) for below in _all_paths(section)] if section is not None else [(name,)]
+        paths += [(name, *below) for below in all_paths(section)] if section is not None else [(name,)]
     return paths

@@ -1,20 +1,18 @@
-"""The daemon's configuration: flags over environment over one YAML file over defaults. Strict: a typo is an error."""
+"""The daemon's configuration: flags over environment over credentials over one YAML file over defaults. Strict: a typo is
+an error."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
-import yaml
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
@@ -22,93 +20,28 @@ from pydantic import (
     model_validator,
 )
 
-from adapters.sql.urls import wrong_url
-from daemon import environment, setting_faults
-from daemon.environment import Environment
-from daemon.registry import Registration
-from daemon.setting_faults import Fault, wrong
+from daemon import environment, setting_credentials, setting_faults, setting_file
+from daemon.registration import Registration
+from daemon.setting_faults import Fault, SettingsError, wrong
+from daemon.setting_kinds import (
+    HostAndPort,
+    HttpUrl,
+    Number,
+    Section,
+    Servers,
+    Whole,
+    on_or_off,
+    readable_file,
+    sendable_token,
+    supported_database,
+)
+from daemon.setting_layers import Layer, Layers, Origin, Source
+from daemon.setting_notify import Notify
+from daemon.setting_snapshots import Snapshots
+from machines.model import Mode, Setting
 from machines.policy import Policy
 
-
-class SettingsError(Exception):
-    """The configuration cannot be used: a line for each fault, with its field and what mends it."""
-
-
-def _no_flag(value: Any) -> Any:
-    """YAML's `yes` is no number, though Python counts with it."""
-    if isinstance(value, bool):
-        raise ValueError("a number")
-    return value
-
-
-def _on_or_off(value: Any) -> Any:
-    """YAML reads the bare words `on` and `off` as flags."""
-    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
-
-
-def _http_url(text: str) -> str:
-    example = "write it like http://127.0.0.1:8787 or https://console.vast.ai"
-    try:
-        parts = urlsplit(text)
-        has_place = bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        raise wrong("has a port that is none", example) from None
-    if parts.scheme not in ("http", "https"):
-        raise wrong("must be a URL that begins with http:// or https://", example)
-    if not has_place or re.search(r"\s", text):
-        raise wrong("names no host", example)
-    if parts.username is not None or parts.query or parts.fragment:
-        raise wrong("must be a bare address: no name, password or question belongs in it", example)
-    return text.rstrip("/")
-
-
-def _servers(text: str) -> str:
-    for server in text.split(","):
-        _host_and_port(server.strip())
-    return text
-
-
-def _host_and_port(text: str) -> str:
-    host, _, port = text.rpartition(":")
-    if not host or "/" in host or not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise wrong("must be host:port, without a scheme", "write it like 127.0.0.1:9092, several with commas between")
-    return text
-
-
-def _token(token: SecretStr) -> SecretStr:
-    """An empty one would lock everybody out, and one with blanks cannot be sent."""
-    if not re.fullmatch(r"[\x21-\x7e]+", token.get_secret_value()):
-        what = (
-            "has characters that no header can carry" if token.get_secret_value() else "is empty: nobody could get in"
-        )
-        raise wrong(what, "leave it out (one is made in <state_dir>/token), or give a long random text without blanks")
-    return token
-
-
-def _database(url: str) -> str:
-    found = wrong_url(url)
-    if found is not None:
-        raise wrong(
-            found, "write sqlite:///path/to/failoverd.db or postgresql://user:password@host/name, or leave it out"
-        )
-    return url
-
-
-def _file(path: Path) -> Path:
-    if not path.is_file():
-        raise wrong("is no file that can be read", "name a file with certificates in PEM form")
-    return path
-
-
-Whole = Annotated[int, BeforeValidator(_no_flag)]
-Number = Annotated[float, BeforeValidator(_no_flag)]
-HttpUrl = Annotated[str, AfterValidator(_http_url)]
-Servers = Annotated[str, AfterValidator(_servers)]
-HostAndPort = Annotated[str, AfterValidator(_host_and_port)]
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
+__all__ = ["Loaded", "Settings", "SettingsError", "Snapshots", "load", "read"]
 
 
 class Http(Section):
@@ -116,8 +49,27 @@ class Http(Section):
 
     host: str = Field("127.0.0.1", min_length=1)
     port: Whole = Field(8787, ge=0, le=65535)
-    token: Annotated[SecretStr, AfterValidator(_token)] | None = None
+    token: Annotated[SecretStr, AfterValidator(sendable_token)] | None = None
     """Whoever bears it may do everything; without one, one is made and kept in `<state_dir>/token`."""
+    certificate: Annotated[Path, AfterValidator(readable_file)] | None = None
+    """The server's certificate and what it was signed with, in PEM form; with it the API speaks TLS alone."""
+    key: Annotated[Path, AfterValidator(readable_file)] | None = None
+    """The certificate's private key, in PEM form and without a password."""
+    requests_per_s: Number = Field(100.0, gt=0, le=100_000)
+    """Of one token; what it may send at once is `burst`."""
+    burst: Whole = Field(500, ge=1, le=1_000_000)
+    max_waiting: Whole = Field(100, ge=1, le=10_000)
+    """Requests that wait for a failover's end, of all tokens together."""
+
+    @model_validator(mode="after")
+    def _a_certificate_has_a_key(self) -> Http:
+        if (self.certificate is None) != (self.key is None):
+            raise wrong("needs key, and the reverse", "give both files, or neither", "certificate")
+        return self
+
+    @property
+    def scheme(self) -> str:
+        return "http" if self.certificate is None else "https"
 
 
 class Kafka(Section):
@@ -128,7 +80,13 @@ class Kafka(Section):
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
     sasl_username: str | None = None
     sasl_password: SecretStr | None = None
-    ssl_cafile: Annotated[Path, AfterValidator(_file)] | None = None
+    ssl_cafile: Annotated[Path, AfterValidator(readable_file)] | None = None
+    ssl_certfile: Annotated[Path, AfterValidator(readable_file)] | None = None
+    """Our certificate, for a broker that asks for one (mutual TLS)."""
+    ssl_keyfile: Annotated[Path, AfterValidator(readable_file)] | None = None
+    ssl_key_password: SecretStr | None = None
+    ssl_check_hostname: bool = True
+    """Whether the broker's certificate must bear the name by which it is reached."""
     replication_factor: Whole = Field(-1, ge=-1, le=100)
 
     @model_validator(mode="after")
@@ -136,6 +94,21 @@ class Kafka(Section):
         if self.security_protocol.startswith("SASL") and not (self.sasl_username and self.sasl_password):
             text = f"{self.security_protocol} needs sasl_username and sasl_password"
             raise wrong(text, "give both, or choose PLAINTEXT or SSL", "security_protocol")
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_named_is_used(self) -> Kafka:
+        """A setting that would do nothing is a mistake: whoever names an authority believes that it is checked."""
+        tls = ("ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_key_password")
+        named = [name for name in tls if getattr(self, name) is not None]
+        if named and not self.security_protocol.endswith("SSL"):
+            text = f"{named[0]} is named, and {self.security_protocol} uses no TLS"
+            raise wrong(text, "choose SSL or SASL_SSL", "security_protocol")
+        if self.ssl_keyfile is not None and self.ssl_certfile is None:
+            raise wrong("ssl_keyfile is named without its certificate", "name ssl_certfile, too", "ssl_certfile")
+        if self.sasl_username and not self.security_protocol.startswith("SASL"):
+            text = f"sasl_username is named, and {self.security_protocol} asks for no name"
+            raise wrong(text, "choose SASL_PLAINTEXT or SASL_SSL", "security_protocol")
         return self
 
 
@@ -154,20 +127,55 @@ class Topics(Section):
 class Vast(Section):
     url: HttpUrl = "https://console.vast.ai"
     api_key: SecretStr = SecretStr("")
+    webhook_url: HttpUrl | None = None
+    """The public address of this daemon's `/api/v1/webhooks/vast`: the webhook is made on the account where it has none."""
+    webhook_secret: SecretStr | None = None
+    """Of a webhook that an operator made; where `webhook_url` is set, the provider's own is kept in the database."""
 
 
-class Snapshots(Section):
-    """Where verified snapshots are kept. `world`: the simulated world's own keeper."""
+def _zone(text: str) -> str:
+    if not re.fullmatch(r"[a-z]+(-[a-z0-9]+)+", text):
+        raise wrong("names no zone", "write it like europe-west4-a")
+    return text
 
-    kind: Literal["world"] = "world"
-    url: HttpUrl | None = None
-    """None is the provider's URL."""
+
+def _key_file(path: Path) -> Path:
+    if not path.is_file():
+        raise wrong("is no file that can be read", "name the JSON key of a service account, or leave it out")
+    return path
+
+
+class Gce(Section):
+    """Compute Engine, where the VMs of CPU standbys are made; without this section there are none."""
+
+    project: str = Field(
+        pattern=r"^[a-z][a-z0-9:.-]{1,61}[a-z0-9]$",
+        description="a project's id; VMs that there are stay in theirs",
+        examples=["my-project"],
+    )
+    zones: list[Annotated[str, AfterValidator(_zone)]] = Field(min_length=1, examples=["[europe-west4-a]"])
+    """In the order in which they are tried: the next one where one has no capacity."""
+    machine_type: str = Field("e2-standard-4", pattern=r"^[a-z][a-z0-9-]{1,62}$", description="a machine type's name")
+    image: str = Field("projects/debian-cloud/global/images/family/debian-12", min_length=1, max_length=300)
+    disk_gb: Whole = Field(100, ge=10, le=65536)
+    network: str = Field("global/networks/default", min_length=1, max_length=300)
+    spot: bool = False
+    """Cheaper, and reclaimed at any time; a reclaimed one is started again."""
+    credentials_file: Annotated[Path, AfterValidator(_key_file)] | None = None
+    """A service account's JSON key; None is what this machine is given."""
+    copy_every_s: Number = Field(300.0, ge=30, le=604_800)
+    """Between two copies of a machine's workspace onto its VM."""
+    copy_keep_percent: Whole = Field(50, ge=0, le=100)
+    """A copy with less than so much of the last one's files or bytes is refused until an operator says that it was meant
+    (`accept_smaller_copy`)."""
+    endpoint: HttpUrl | None = None
+    """None is Google's; a simulated one on this machine is asked without credentials."""
 
 
 class Ssh(Section):
     key_file: Path | None = None
     """An ed25519 key; None is `<state_dir>/ssh_key`, made when missing."""
-    witnesses: list[HostAndPort] = []
+    witnesses: list[HostAndPort] = Field(default_factory=list)
     """host:port of SSH servers that must answer before a mute machine counts as mute; other machines count too."""
 
 
@@ -180,6 +188,20 @@ class AgentOptions(Section):
     """The daemon's address as seen from a rented machine; used where `kafka` is not set."""
     install: str = "pip install --quiet failoverd"
     """Run where the command `failoverd` is missing on a replacement."""
+
+
+def _program(command: list[str]) -> list[str]:
+    if not command or not os.access(command[0], os.X_OK) or not Path(command[0]).is_file():
+        raise wrong("names no program that can be run", "give a list: the program's whole path, then its arguments")
+    return command
+
+
+class Hooks(Section):
+    """Programs of yours that hear of events, by environment (FAILOVERD_...) and JSON on standard input."""
+
+    handed_over: Annotated[list[str], AfterValidator(_program)] | None = None
+    """Run after each hand-over until it ends with status 0: re-point what names the machine's address."""
+    timeout_s: Number = Field(60.0, gt=0, le=3600)
 
 
 _USUAL = Policy()
@@ -214,16 +236,29 @@ class PolicySection(Section):
     mass_silence_fleet: Whole = Field(_USUAL.mass_silence_fleet, ge=2, le=1_000_000)
     max_price: Number = Field(_USUAL.max_price, gt=0, le=1000)
     max_price_factor: Number = Field(_USUAL.max_price_factor, ge=1, le=100)
+    max_failover_cost: Number = Field(_USUAL.max_failover_cost, gt=0, le=100_000)
+    max_fleet_price: Number = Field(_USUAL.max_fleet_price, ge=0, le=1_000_000)
+    max_spend: Number = Field(_USUAL.max_spend, ge=0, le=1_000_000)
+    spend_window_s: Number = Field(_USUAL.spend_window_s, ge=60, le=31_536_000)
     min_reliability: Number = Field(_USUAL.min_reliability, ge=0, le=1)
+    min_inet_down_mbps: Number = Field(_USUAL.min_inet_down_mbps, ge=0, le=100_000)
     candidate_width: Whole = Field(_USUAL.candidate_width, ge=1, le=5)
+    accepted_odds: Number = Field(_USUAL.accepted_odds, gt=0, le=1)
     max_candidates: Whole = Field(_USUAL.max_candidates, ge=1, le=80)
     max_snapshot_age_s: Number = Field(_USUAL.max_snapshot_age_s, ge=60, le=31_536_000)
     boot_timeout_s: Number = Field(_USUAL.boot_timeout_s, ge=10, le=86400)
+    credit_hours: Number = Field(_USUAL.credit_hours, ge=0, le=8760)
+    contract_notice_days: Number = Field(_USUAL.contract_notice_days, ge=0, le=365)
+    replica_every_s: Number = Field(_USUAL.replica_every_s, ge=0, le=31_536_000)
+    deletes_orphan_volumes: bool = _USUAL.deletes_orphan_volumes
+    strategy: Literal["warm_pool", "cpu_standby", "both", "regional_volume", "disabled"] = "cpu_standby"
+    auto_failover: Annotated[Literal["off", "observe", "on"], BeforeValidator(on_or_off)] = "on"
+    priority: Whole = Field(_USUAL.priority, ge=-1000, le=1000)
 
     @model_validator(mode="after")
     def _fields_agree(self) -> PolicySection:
         """What would leave the daemon waiting for something that its own settings rule out."""
-        for name, other, why in _NOT_BELOW:
+        for name, other, why in NOT_BELOW:
             least, found = getattr(self, other), getattr(self, name)
             if found < least:
                 text = f"is {found:g}, below {other} ({least:g}): {why}"
@@ -231,10 +266,11 @@ class PolicySection(Section):
         return self
 
     def policy(self) -> Policy:
-        return Policy(**self.model_dump())
+        named = {"strategy": Setting(self.strategy), "auto_failover": Mode(self.auto_failover)}
+        return Policy(**{**self.model_dump(), **named})
 
 
-_NOT_BELOW = (
+NOT_BELOW = (
     ("grace_cap_s", "grace_floor_s", "no grace could satisfy both"),
     ("probe_every_s", "first_probe_again_s", "the first pause is the shortest"),
     ("evidence_max_age_s", "probe_every_s", "all evidence would be too old before it is asked for again"),
@@ -247,14 +283,14 @@ class MachineEntry(Registration):
 
     id: int = Field(gt=0)
     strategy: Literal["warm_pool", "cpu_standby", "both", "regional_volume", "disabled"] | None = None
-    auto_failover: Annotated[Literal["off", "observe", "on"], BeforeValidator(_on_or_off)] | None = None
+    auto_failover: Annotated[Literal["off", "observe", "on"], BeforeValidator(on_or_off)] | None = None
 
 
 class Settings(Section):
     """The whole configuration. `load` reads it; made by hand it takes nothing from the environment."""
 
     state_dir: Path = Path("var/failoverd")
-    database: Annotated[str, AfterValidator(_database)] | None = Field(
+    database: Annotated[str, AfterValidator(supported_database)] | None = Field(
         None, examples=["postgresql://user:password@host/name"]
     )
     """SQLAlchemy URL; None is SQLite in the state directory."""
@@ -262,11 +298,14 @@ class Settings(Section):
     kafka: Kafka | None = None
     topics: Topics = Topics()
     vast: Vast = Vast()
+    gce: Gce | None = None
     snapshots: Snapshots = Snapshots()
     ssh: Ssh = Ssh()
     agent: AgentOptions = AgentOptions()
+    hooks: Hooks = Hooks()
+    notify: Notify = Notify()
     policy: PolicySection = PolicySection()
-    machines: list[MachineEntry] = []
+    machines: list[MachineEntry] = Field(default_factory=list)
     speed: Number = Field(1.0, gt=0, le=1000)
     """Runs every interval so many times faster, beside a simulated world that does the same."""
     log_format: Literal["console", "json"] = "console"
@@ -286,71 +325,57 @@ class Settings(Section):
         return self.database or f"sqlite:///{self.state_dir.resolve()}/failoverd.db"
 
 
-def load(path: Path | None = None, variables: Mapping[str, str] = os.environ, **overrides: Any) -> Settings:
-    """Read the file (None: defaults and environment alone) and apply flags. Raise SettingsError."""
-    said = _read(path) if path is not None else {}
-    given = environment.read(variables, Settings)
-    faults = list(given.faults)
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings, and where each of them was said."""
+
+    settings: Settings
+    layers: Layers
+
+
+def load(path: Path | None = None, variables: Mapping[str, str] = os.environ, **flags: Any) -> Settings:
+    """`read`, for those who do not ask where a value came from."""
+    return read(path, variables, **flags).settings
+
+
+def read(path: Path | None = None, variables: Mapping[str, str] = os.environ, **flags: Any) -> Loaded:
+    """Read the file (None: there is none), the credentials, the environment, and flags named like `http__port`, of which None
+    is not given. Raise SettingsError."""
+    layers = Layers(
+        (
+            _of_flags(flags),
+            environment.read(variables, Settings),
+            setting_credentials.read(variables, Settings),
+            setting_file.read(path) if path is not None else Layer(),
+        ),
+        Origin(Source.FILE, str(path)) if path is not None else Origin(Source.ENVIRONMENT, "the environment"),
+    )
+    faults = layers.faults
     try:
-        settings = Settings.model_validate(_merged(said, given.values))
+        settings = Settings.model_validate(layers.merged())
     except ValidationError as error:
-        faults += _faults(error, path, said, given)
+        faults += [setting_faults.fault(one, Settings, layers.blamed) for one in error.errors(include_url=False)]
     if faults:
-        raise SettingsError("\n".join(str(one) for one in faults))
-    return settings.model_copy(update={key: value for key, value in overrides.items() if value is not None})
+        raise SettingsError("\n".join(str(one) for one in sorted(faults, key=_line)))
+    return Loaded(settings, layers)
 
 
-def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Sections are merged field by field; what is no section where one must be stays, to be refused."""
-    merged = dict(below)
-    for name, value in above.items():
-        before = merged.get(name)
-        if isinstance(value, dict) and before is not None:
-            merged[name] = _merged(before, value) if isinstance(before, dict) else before
-        else:
-            merged[name] = value
-    return merged
+def _line(fault: Fault) -> int:
+    """In the file; what was said elsewhere comes first."""
+    _, _, line = fault.where.rpartition(":")
+    return int(line) if line.isdigit() else 0
 
 
-def _faults(error: ValidationError, path: Path | None, said: Mapping[str, Any], given: Environment) -> list[Fault]:
-    def origin_of(place: setting_faults.Path) -> tuple[str, bool]:
-        """The variable that set the place, or something in it or around it; else the file."""
-        for length in range(len(place), 0, -1):
-            if place[:length] in given.origins:
-                return given.origins[place[:length]], True
-        beside = [name for origin, name in given.origins.items() if place and origin[0] == place[0]]
-        if path is not None and (not beside or (place and place[0] in said)):
-            return str(path), False
-        return (beside[0], True) if beside else ("the environment", True)
-
-    return [setting_faults.fault(one, Settings, origin_of) for one in error.errors(include_url=False)]
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """What is not filled in (`policy:` with everything below it commented out) is not given."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        why = f"{path}: cannot be read: {error.strerror}; remedy: name another file with --config"
-        raise SettingsError(why) from error
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"{path}: is no text; remedy: save it as UTF-8") from error
-    try:
-        found = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{path}: is not YAML{_yaml_place(error)}; remedy: mend that line") from error
-    if found is None:
-        return {}
-    if not isinstance(found, dict):
-        kind = type(found).__name__
-        raise SettingsError(f"{path}: must hold a mapping, not a {kind}; remedy: write `name: value` lines")
-    return {str(name): value for name, value in found.items() if value is not None}
-
-
-def _yaml_place(error: yaml.YAMLError) -> str:
-    """Where, and what; without the line itself or a word of it, which may be a secret."""
-    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
-        return ""
-    mark = error.problem_mark
-    problem = re.sub(r"'[^']{2,}'", "...", error.problem or "it cannot be understood")
-    return f": line {mark.line + 1}, column {mark.column + 1}: {problem}"
+def _of_flags(flags: Mapping[str, Any]) -> Layer:
+    values: dict[str, Any] = {}
+    origins = {}
+    for name, value in flags.items():
+        if value is None:
+            continue
+        path = tuple(name.split("__"))
+        tree = values
+        for part in path[:-1]:
+            tree = tree.setdefault(part, {})
+        tree[path[-1]] = value
+        origins[path] = Origin(Source.FLAG, "--" + "-".join(path).replace("_", "-"))
+    return Layer(values, origins)

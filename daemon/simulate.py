@@ -9,7 +9,7 @@ import multiprocessing
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import structlog
@@ -89,6 +89,7 @@ def _chosen(options: SimulateOptions) -> Sequence[tuple[str, str, int]]:
 def _play(events: tuple[int, ...] | None, wanted: tuple[str, str, int]) -> tuple[Outcome, float]:
     scenario, strategy, seed = wanted
     began = cpu_seconds()
+    _keep_modules()
     gc.collect()  # What the seed before left; while one is played, looking for more costs a tenth of its time.
     gc.disable()
     outcome = simulate(seed, EVERYTHING[scenario], strategy, events)
@@ -96,6 +97,12 @@ def _play(events: tuple[int, ...] | None, wanted: tuple[str, str, int]) -> tuple
     if not outcome.violations:
         outcome = replace(outcome, story=outcome.story if events is not None else outcome.story[-_LONGEST_STORY:])
     return outcome, cpu_seconds() - began
+
+
+@cache
+def _keep_modules() -> None:
+    """Once in a process: modules stay, and to look through them between two seeds would be for nothing."""
+    gc.freeze()
 
 
 def _failure(outcome: Outcome, options: SimulateOptions) -> Failure:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -24,7 +26,7 @@ class StateFolder:
     def claim(cls, path: Path, random: Random) -> StateFolder:
         """Raise SettingsError where another daemon has it, or it cannot be written."""
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            make_folder(path)
             lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, stat.S_IRUSR | stat.S_IWUSR)
         except OSError as error:
             remedy = "name a directory that failoverd may write"
@@ -40,6 +42,7 @@ class StateFolder:
             ) from error
         os.ftruncate(lock, 0)
         os.write(lock, f"{os.getpid()}\n".encode())
+        _close_to_others(path)
         return cls(path, _replica_id(path, _place(lock), random), lock)
 
     def close(self) -> None:
@@ -54,6 +57,29 @@ class StateFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+@contextmanager
+def private_files() -> Iterator[None]:
+    """What this process makes meanwhile only its user can read: the database holds machines' environments and logins."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def make_folder(path: Path) -> None:
+    """Where there is none: a folder that was made by somebody keeps the mode that they gave it."""
+    path.mkdir(mode=stat.S_IRWXU, parents=True, exist_ok=True)
+
+
+def _close_to_others(path: Path) -> None:
+    """SQLite's files in a folder of before they were made so; its journals have the mode of the database."""
+    for file in path.glob("failoverd.db*"):
+        if file.stat().st_mode & 0o077:
+            with suppress(OSError):  # Another user's: the doctor tells of it.
+                file.chmod(stat.S_IRUSR | stat.S_IWUSR)
 
 
 def write_secret(path: Path, text: str) -> None:

@@ -14,7 +14,7 @@ from adapters.sql.tx import Tx
 from daemon.changes import OURSELVES, SUSPENDED
 from machines.admission import Delayed
 from machines.brake import PLACES, Storm, flapping_alert, quarantined_until
-from machines.policy import Policy
+from machines.policy import Policies
 from machines.ports import Clock
 
 log = structlog.get_logger(__name__)
@@ -38,9 +38,9 @@ def note_storm(tx: Tx, delayed: Delayed, now: datetime) -> None:
 class StormWatch:
     """Ends what time ends: the storm, a machine's quarantine, our own suspension."""
 
-    def __init__(self, store: Store, policy: Policy, clock: Clock) -> None:
+    def __init__(self, store: Store, policies: Policies, clock: Clock) -> None:
         self._store = store
-        self._policy = policy
+        self._policies = policies
         self._clock = clock
 
     async def look(self) -> None:
@@ -57,7 +57,7 @@ class StormWatch:
             if is_readable and (pause is None or pause.until <= now or pause.by != OURSELVES):
                 tx.resolve_alert(SUSPENDED, now)
         storm = tx.storm()
-        if storm is None or not storm.is_over(now, self._policy):
+        if storm is None or not storm.is_over(now, self._policies.fleet):
             return False
         tx.set_storm(None)
         tx.resolve_alert(STORM, now)
@@ -69,7 +69,7 @@ class StormWatch:
             return
         for machine in tx.machines():
             key = flapping_alert(machine.id)
-            until = quarantined_until(machine, self._policy)
+            until = quarantined_until(machine, self._policies.of(machine))
             if key in flapping and (until is None or until <= now):
                 tx.resolve_alert(key, now)
             flapping.discard(key)

@@ -12,11 +12,13 @@ from typing import Protocol
 
 import httpx
 
+from adapters.gce import ComputeWire
 from adapters.sql.executor import Store
 from adapters.vast import Turns
-from daemon.api.services import Services
+from daemon.api.services import Health, Services
+from daemon.notify_wiring import Outlets
 from machines.lease import LeaseTimes
-from machines.ports import Clock, EventLog, Random, Shell
+from machines.ports import Clock, EventLog, Hook, Random, Shell
 
 Job = Callable[[], Awaitable[object]]
 
@@ -75,6 +77,14 @@ class Surroundings:
     timetable: Timetable
     api: Callable[[Services], ApiDoor]
     lease_times: LeaseTimes
+    hook: Hook | None = None
+    """The operator's program that hears of hand-overs."""
+    compute: ComputeWire | None = None
+    """The way to the provider of CPU VMs; None where none is configured."""
+    outlets: Callable[[str, Health], Outlets] | None = None
+    """Who is told of incidents; given the deployment's id. None: nobody is, and no job looks."""
+    vm_shell: Shell | None = None
+    """SSH to them, as whom they let in."""
     turns: Turns | None = None
     """What keeps several replicas together under the provider's thresholds; None where there is only one."""
     close: Callable[[], None] = lambda: None

@@ -1,4 +1,4 @@
-"""The periodic full scan: rings alarms, resumes attempts, pays debts, destroys orphans.
+"""The periodic full scan: rings alarms, resumes attempts, pays debts.
 
 Whatever a lost effect or a crash left undone is found here, because stored state is the truth.
 """
@@ -6,38 +6,43 @@ Whatever a lost effect or a crash left undone is found here, because stored stat
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from itertools import zip_longest
+from typing import Any
 
 import structlog
 
 from adapters.sql.executor import Store
+from adapters.sql.records import FailoverRecord
 from adapters.sql.tx import Tx
 from daemon.alarms import Alarms
-from daemon.changes import debt_alert, pay_debt
+from daemon.changes import debt_alert, drop_stops, pay_debt
+from daemon.cpu_standbys import CpuStandbys
 from daemon.leases import Leases
 from daemon.loop import Loop
 from daemon.patience import Patience
-from daemon.rearm import Rearm, claim_of
+from daemon.rearm import Rearm
+from daemon.rented_ahead import claim_of
 from daemon.runner import Runner
+from daemon.stop_debts import StopDebts
+from daemon.volume_debts import VolumeDebts
+from daemon.volume_users import user_of
+from daemon.warm_pools import WarmPools
 from machines.errors import NotYet, Refused, StepError, Unknown
 from machines.failover import Due, StartAsked, StartFailed
 from machines.lease import FLEET
 from machines.model import (
     Debt,
     DebtKind,
-    FailoverId,
-    Instance,
     InstanceId,
-    Label,
     Machine,
     MachineId,
-    Status,
+    Replacement,
+    VolumeId,
 )
-from machines.ports import Clock, GpuCloud, VolumeStore
+from machines.ports import AccessKeys, Clock, GpuCloud, Hook, VolumeStore
+from machines.volumes import kept_alert
 
 log = structlog.get_logger(__name__)
 
@@ -46,21 +51,7 @@ _DEADLY_DEBT_DELAY_S = 300.0
 _LONGEST_DELAY_S = 600.0
 """No debt is put off for longer."""
 _BEGUN = "a try has begun, and its end is not known"
-_DEBTS_AT_ONCE, _DEBTS_A_ROUND = 8, 24
-_ORPHAN_AGE_S = 60.0
-_QUICK_SCAN_S = 10.0
-"""After a listing that took longer, as much time passes before the next: failovers read the same list."""
-
-
-@dataclass(frozen=True, slots=True)
-class Orphan:
-    """Something that bears our label and that nothing explains."""
-
-    instance: InstanceId
-    label: Label
-    price_per_hour: float
-    detail: str
-    seen_at: datetime
+_DEBTS_AT_ONCE, _DEBTS_A_ROUND = 8, 12
 
 
 class Sweep:
@@ -75,9 +66,15 @@ class Sweep:
         volumes: VolumeStore,
         rearm: Rearm,
         clock: Clock,
-        deployment: str,
         leases: Leases,
+        volume_debts: VolumeDebts,
+        *,
+        warm_pools: WarmPools | None = None,
+        cpu_standbys: CpuStandbys | None = None,
+        keys: AccessKeys | None = None,
+        hook: Hook | None = None,
     ) -> None:
+        """`keys` None: the store of snapshots gives instances no keys of their own."""
         self._store = store
         self._loop = loop
         self._runner = runner
@@ -85,21 +82,20 @@ class Sweep:
         self._cloud = cloud
         self._volumes = volumes
         self._rearm = rearm
+        self._warm_pools = warm_pools
+        self._cpu_standbys = cpu_standbys
+        self._keys = keys
+        self._volume_debts = volume_debts
+        self._stops = StopDebts(store, cloud, clock)
         self._clock = clock
-        self._deployment = deployment
+        self._hook = hook
         self._patience = Patience()
         self._alarms = Alarms[MachineId](clock)
         self._due_dates = Alarms[int](clock, _LONGEST_DELAY_S)
+        self._vm_due_dates = Alarms[int](clock, _LONGEST_DELAY_S)
+        self._hook_due_dates = Alarms[int](clock, _LONGEST_DELAY_S)
         self._begun_here: set[int] = set()
         """Debts that this process has begun to pay: if the end of such a try was not written, we did not end with it."""
-        self._suspects: dict[InstanceId, datetime] = {}
-        self._scan_not_before = float("-inf")
-        self.foreign: tuple[Instance, ...] = ()
-        """Rentals with another deployment's label: only reported, never touched."""
-        self.orphans: tuple[Orphan, ...] = ()
-        self.released: tuple[Instance, ...] = ()
-        """Rentals of ours that became a machine, and that no machine names any more: somebody removed it and keeps its
-        instance. Only reported, never touched."""
 
     async def ring(self) -> None:
         """Signal `Due` to every machine whose alarm has come and that is this replica's to look after. What this process
@@ -117,6 +113,17 @@ class Sweep:
                 self._runner.begin(machine)
 
     async def pay_debts(self) -> None:
+        await self._pay_round(self._due_dates, lambda debt: debt.kind not in _APART)
+
+    async def tell_hooks(self) -> None:
+        """Apart from the others: a program of the operator's that hangs must not hold up what bills or stands still."""
+        await self._pay_round(self._hook_due_dates, lambda debt: debt.kind is DebtKind.RUN_HOOK)
+
+    async def pay_vm_debts(self) -> None:
+        """Apart from the others: a provider of CPU VMs that says nothing must not hold up a customer who stands still."""
+        await self._pay_round(self._vm_due_dates, lambda debt: debt.kind in _OF_VMS)
+
+    async def _pay_round(self, due_dates: Alarms[int], is_meant: Callable[[Debt], bool]) -> None:
         """Several at once, so that one that waits for its turn at the provider holds up none of the others."""
         now, slots = self._clock.now(), asyncio.Semaphore(_DEBTS_AT_ONCE)
 
@@ -125,8 +132,11 @@ class Sweep:
                 if await self._begin(debt):
                     await self._pay(debt)
 
-        owed = {debt.id: debt for debt in await self._store.transact(lambda tx: tx.open_debts())}
-        due = [owed[number] for number in self._due_dates.ring((one.id, one.due_at or now) for one in owed.values())]
+        debts = {debt.id: debt for debt in await self._store.transact(lambda tx: tx.open_debts())}
+        self._patience.keep(debts.keys())
+        self._begun_here.intersection_update(debts)
+        owed = {number: debt for number, debt in debts.items() if is_meant(debt)}
+        due = [owed[number] for number in due_dates.ring((one.id, one.due_at or now) for one in owed.values())]
         # Who is left out is rung again soon: a long round would keep waiting what becomes due meanwhile.
         due = _in_turn(due)
         ended = await asyncio.gather(*(one(debt) for debt in due[:_DEBTS_A_ROUND]), return_exceptions=True)
@@ -170,15 +180,28 @@ class Sweep:
             case DebtKind.DESTROY_INSTANCE if debt.instance is not None:
                 await self._destroy(debt.instance)
             case DebtKind.DESTROY_CLAIM if debt.label is not None and debt.claimed_at is not None:
+                await self._refuse_machines(debt.instance)
                 await self._cloud.destroy(claim_of(debt.label, debt.claimed_at))
             case DebtKind.STOP_INSTANCE if debt.instance is not None:
-                await self._keep_stopped(debt.instance)
+                await self._stops.settle(debt, debt.instance)
             case DebtKind.START_INSTANCE if debt.instance is not None:
                 await self._start_again(debt.machine, debt.instance)
             case DebtKind.DELETE_VOLUME if debt.volume is not None:
-                await self._volumes.delete(debt.volume)
+                await self._delete_volume(debt.volume)
             case DebtKind.REARM:
                 await self._rearm.settle(debt)
+            case DebtKind.PROVISION_POOL if self._warm_pools is not None:
+                await self._warm_pools.settle(debt)
+            case DebtKind.RUN_HOOK:
+                await self._tell_hook(debt)
+            case kind if kind in _OF_VMS and self._cpu_standbys is not None:
+                await self._cpu_standbys.settle(debt)
+            case DebtKind.REVOKE_KEY if debt.key is not None and self._keys is not None:
+                await self._keys.revoke(debt.key)
+            case DebtKind.CREATE_VOLUME | DebtKind.CLONE_VOLUME:
+                await self._volume_debts.settle(debt)
+            case DebtKind.REVOKE_KEY:
+                raise Refused("provider_unavailable", f"no store gives keys out here: delete key {debt.key} by hand")
             case _:
                 raise Refused("invalid_debt", f"debt {debt.id} of kind {debt.kind.value} names nothing to act on")
 
@@ -192,6 +215,25 @@ class Sweep:
         if named is not None:
             raise Refused("instance_in_use", f"instance {instance} was registered again, for machine {named.id}")
         await self._cloud.destroy(instance)
+
+    async def _refuse_machines(self, instance: InstanceId | None) -> None:
+        """A claim that has become a machine since, or was one that somebody removed, is its owner's to destroy."""
+
+        def is_owned(tx: Tx) -> bool:
+            if instance is None:
+                return False
+            named = tx.machine_by_primary(instance) or tx.machine_by_standby(instance)
+            return named is not None or tx.was_primary(instance)
+
+        if await self._store.transact(is_owned):
+            raise Refused("instance_in_use", f"instance {instance} is, or was, a machine's own")
+
+    async def _delete_volume(self, volume: VolumeId) -> None:
+        """What was given up, unless a machine lies on it, or is being moved to it, by now."""
+        user = await self._store.transact(lambda tx: user_of(tx, volume))
+        if user is not None:
+            raise Refused("volume_in_use", f"volume {volume} is machine {user.id}'s: name another one for it first")
+        await self._volumes.delete(volume)
 
     async def _start_again(self, machine_id: MachineId, instance: InstanceId) -> None:
         """A primary that was fenced in vain. One that was replaced meanwhile must never come up again."""
@@ -208,6 +250,15 @@ class Sweep:
         finally:
             await self._stop_if_fenced(machine_id, instance)
 
+    async def _tell_hook(self, debt: Debt) -> None:
+        """Of the machine as it is: where it has moved on meanwhile, the later hand-over has a debt of its own."""
+        if self._hook is None or debt.failover is None:
+            return  # It was taken out of the configuration: nobody wants to hear it any more.
+        failover = debt.failover
+        machine, record = await self._store.transact(lambda tx: (tx.machine(debt.machine), tx.failover(failover)))
+        if machine is not None and record is not None and machine.last_failover == failover and record.new is not None:
+            await self._hook.tell(_handed_over(machine, record, record.new))
+
     async def _stop_if_fenced(self, machine_id: MachineId, instance: InstanceId) -> None:
         """A failover that began while our start was on its way has proved a stop that the start may have undone."""
 
@@ -221,22 +272,6 @@ class Sweep:
 
         await self._store.transact(work)
 
-    async def _keep_stopped(self, instance: InstanceId) -> None:
-        """A fenced host that was silent may return: it is stopped until it reads so, or until it is gone."""
-        shown = await self._cloud.look(instance)
-        if shown is None:
-            listing = await self._cloud.list(about=(instance,))
-            if listing.complete and instance not in listing.instances:
-                return
-            raise NotYet("one read shows the old instance no more, the listing does not say so", timedelta(seconds=30))
-        if shown.status is Status.EXITED and not shown.wants_running and not shown.is_interruptible:
-            return
-        if shown.wants_running or shown.is_interruptible:
-            await self._cloud.stop(instance)
-        # Else our stop stands, and only the host has to be heard of: a call for each would keep those from their turn
-        # that are recovered meanwhile.
-        raise NotYet("the old instance does not read as stopped yet", timedelta(seconds=30))
-
     async def _postpone(self, debt: Debt, delay: timedelta, why: str, trouble: str | None) -> None:
         """Try again after the delay; with `trouble` a person is told what it is."""
         now = self._clock.now()
@@ -249,110 +284,56 @@ class Sweep:
 
         await self._store.transact(work)
 
-    # -- orphans
 
-    async def find_orphans(self) -> None:
-        """Whatever bears our label and is explained by nothing, twice and past the listing's lag, becomes a debt."""
-        began = self._clock.monotonic()
-        if began < self._scan_not_before:
-            return
-        try:
-            listing = await self._cloud.list()
-        except StepError as error:
-            log.info("orphan_scan_skipped", because=str(error))
-            return
-        took = self._clock.monotonic() - began
-        self._scan_not_before = began + (2 * took if took > _QUICK_SCAN_S else 0.0)
-        rows = tuple(listing.instances.values())
-        debts, explained = await self._store.transact(self._explained)
-        self._patience.keep(debts)
-        self._begun_here.intersection_update(debts)
-        ours = [row for row in rows if row.label is not None and row.label.startswith(f"{self._deployment}-")]
-        self.foreign = tuple(row for row in rows if row.label and _is_foreign(row.label, self._deployment))
-        now = self._clock.now()
-        lost = [row for row in ours if row.id not in explained[0] and row.label not in explained[1]]
-        given = await self._store.transact(lambda tx: {row.id for row in lost if _was_handed_over(tx, row)})
-        self.released = tuple(row for row in lost if row.id in given)
-        lost = [row for row in lost if row.id not in given]
-        self._suspects = {row.id: self._suspects.get(row.id, now) for row in lost}
-        ripe = [row for row in lost if self._clock.since(self._suspects[row.id]).total_seconds() >= _ORPHAN_AGE_S]
-        self.orphans = tuple(
-            Orphan(row.id, row.label or Label(""), row.price_per_hour, row.detail, self._suspects[row.id])
-            for row in lost
-        )
-        if ripe:
-            await self._owe(ripe, now)
-
-    def _explained(self, tx: Tx) -> tuple[set[int], tuple[set[InstanceId], set[Label]]]:
-        """The open debts, and (instances, labels) that a primary, a standby, a debt or a running failover accounts for."""
-        machines, debts = tx.machines(), tx.open_debts()
-        instances = {machine.primary for machine in machines if machine.primary is not None}
-        instances |= {machine.standby.instance for machine in machines if machine.standby is not None}
-        labels: set[Label] = set()
-        for debt in debts:
-            if debt.instance is not None:
-                instances.add(debt.instance)
-            if debt.label is not None:
-                labels.add(debt.label)
-        for failover, _ in tx.running_failovers():
-            for _, entry in tx.timeline(failover):
-                label = entry.output.get("label")
-                if isinstance(label, str):
-                    labels.add(Label(label))
-        return {debt.id for debt in debts}, (instances, labels)
-
-    async def _owe(self, rows: Sequence[Instance], now: datetime) -> None:
-        """Destroyed by label: only rentals that bear a label which this deployment minted."""
-        debts = [
-            Debt(
-                DebtKind.DESTROY_CLAIM,
-                _machine_of(row.label or ""),
-                None,
-                row.id,
-                row.label,
-                self._suspects[row.id],
-                "orphan: it bears our label and nothing explains it",
-                due_at=now,
-            )
-            for row in rows
-        ]
-        await self._store.transact(lambda tx: tx.add_debts(debts))
-        log.warning("orphans_found", instances=[row.id for row in rows])
-
-
-def _was_handed_over(tx: Tx, row: Instance) -> bool:
-    """Did it become a machine? Its label names the failover; whatever replaced it owes its destruction."""
-    found = re.search(r"-(fo_[a-z0-9]+)-", row.label or "")
-    record = tx.failover(FailoverId(found.group(1))) if found else None
-    return record is not None and record.new is not None and record.new.instance == row.id
+def _handed_over(machine: Machine, record: FailoverRecord, new: Replacement) -> dict[str, Any]:
+    won = record.strategy_succeeded
+    return {
+        "event": "handed_over",
+        "failover_id": record.id,
+        "machine_id": machine.id,
+        "machine_name": machine.name,
+        "old_gpu_instance_id": record.old_instance,
+        "gpu_instance_id": new.instance,
+        "ssh_host": new.ssh.host,
+        "ssh_port": new.ssh.port,
+        "ssh_host_key": new.host_key,
+        "strategy": won.value if won else None,
+        "data_age_seconds": new.data_age_s,
+    }
 
 
 def _paid(tx: Tx, debt: Debt, at: datetime) -> None:
     pay_debt(tx, debt.id, at)
+    if debt.kind is DebtKind.DELETE_VOLUME and debt.volume is not None:
+        tx.drop_volume(debt.volume)
+        tx.resolve_alert(kept_alert(debt.volume), at)
     if debt.kind in _DESTROYS and debt.instance is not None:
-        for moot in tx.drop_debts_of(debt.instance, (DebtKind.STOP_INSTANCE,), at):
-            tx.resolve_alert(debt_alert(moot), at)
+        drop_stops(tx, debt.instance, at)
 
 
 def _in_turn(due: Iterable[Debt]) -> list[Debt]:
-    """A customer who stands still because of us comes first, then what may write beside its replacement, then what bills;
-    a standby for the next time can wait. Each kind has its turn in every lap: none waits for ever behind another."""
+    """A customer who stands still because of us comes first, then what may write beside its replacement, then what was rented
+    in vain and may come up yet, then what bills; a standby for the next time can wait. Each kind has its turn in every lap:
+    none waits for ever behind another."""
     kinds: dict[int, list[Debt]] = {}
     for debt in due:
-        kinds.setdefault(_URGENCY.get(debt.kind, 2), []).append(debt)
+        kinds.setdefault(_URGENCY.get(debt.kind, _USUAL), []).append(debt)
     laps = zip_longest(*(kinds[urgency] for urgency in sorted(kinds)))
     return [debt for lap in laps for debt in lap if debt is not None]
 
 
-_URGENCY = {DebtKind.START_INSTANCE: 0, DebtKind.STOP_INSTANCE: 1, DebtKind.REARM: 3}
+_USUAL = 3
+_URGENCY = {
+    DebtKind.START_INSTANCE: 0,
+    DebtKind.STOP_INSTANCE: 1,
+    DebtKind.REVOKE_KEY: 1,
+    DebtKind.DESTROY_CLAIM: 2,
+    DebtKind.REARM: 4,
+    DebtKind.CLONE_VOLUME: 4,
+    DebtKind.PROVISION_POOL: 4,
+    DebtKind.CREATE_VM: 4,
+    DebtKind.START_VM: 4,
+}
+_OF_VMS = (DebtKind.CREATE_VM, DebtKind.START_VM, DebtKind.DELETE_VM, DebtKind.DEMOTE_VM)
+_APART = (*_OF_VMS, DebtKind.RUN_HOOK)
 _DESTROYS = (DebtKind.DESTROY_INSTANCE, DebtKind.DESTROY_CLAIM)
-
-
-def _machine_of(label: str) -> MachineId:
-    """The machine that a label of ours was minted for; 0 where it cannot be read any more."""
-    found = re.search(r"-m(\d+)-", label)
-    return MachineId(int(found.group(1))) if found else MachineId(0)
-
-
-def _is_foreign(label: str, deployment: str) -> bool:
-    return label.startswith("fo-") and not label.startswith(f"{deployment}-")

@@ -18,6 +18,7 @@ from machines.journal import WHOLE_STEP, Candidate, Entry, Mark, candidates
 from machines.strategies.ladder import strategy_of
 
 _WAITS = (Mark.WAITING, Mark.UNDO_WAITING, Mark.UNDO_FAILED)
+_MOST_TOLD = 20
 _FAULTS = (Mark.REFUSED, Mark.UNKNOWN, Mark.UNDO_FAILED)
 
 
@@ -44,6 +45,10 @@ def summary(record: FailoverRecord) -> dict[str, Any]:
         "new_gpu_instance_id": new.instance if new else None,
         "price_per_hour": new.price_per_hour if new else None,
         "data_age_seconds": new.data_age_s if new else None,
+        "acknowledged_at": _iso(record.acked_at),
+        "acknowledged_by": record.acked_by,
+        "ack_comment": record.ack_comment,
+        "wants_a_look": record.wants_a_look,
     }
 
 
@@ -62,6 +67,8 @@ def timeline(record: FailoverRecord, entries: Sequence[tuple[int, Entry]]) -> di
         "fenced_at": _iso(proof.at) if proof else None,
         "ladder": [rung.value for rung in running.ladder],
         "evidence": _evidence(record),
+        "cost_reserved": record.reserved,
+        "cost_spent": record.spent,
         "new": _replacement(record),
         "attempts": [_attempt(attempt, by_attempt[attempt.number], record) for attempt in record.attempts],
         "next_attempt_at": _next_look(record, entries),
@@ -175,6 +182,7 @@ def _step(name: str, progress: _Progress, attempt: AttemptRecord) -> dict[str, A
         "code": fault.code if fault else None,
         "until": _iso(fault.until) if fault else None,
         "output": msgspec.to_builtins(last.output) if last is not None and last.mark is Mark.DONE else None,
+        "progress": _progress(progress.run),
         "errors": [_error(entry) for entry in (*progress.run, *progress.undo) if entry.mark in _FAULTS],
         "undo": _undo(progress.undo),
     }
@@ -193,6 +201,15 @@ def _end(last: Entry | None, status: str, attempt: AttemptRecord) -> datetime | 
     if last is None or status not in ("done", "failed"):
         return None
     return last.at if last.mark in (Mark.DONE, Mark.REFUSED, Mark.UNKNOWN) else attempt.ended_at
+
+
+def _progress(entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    """What the step waited for, the newest last; the same words are told once, at their first time."""
+    told: list[dict[str, Any]] = []
+    for entry in entries:
+        if entry.mark is Mark.WAITING and entry.why and (not told or told[-1]["why"] != entry.why):
+            told.append({"at": entry.at.isoformat(), "why": entry.why})
+    return told[-_MOST_TOLD:]
 
 
 def _error(entry: Entry) -> dict[str, Any]:
@@ -217,7 +234,7 @@ def _undo(entries: Sequence[Entry]) -> dict[str, Any] | None:
 def _pending(name: str) -> dict[str, Any]:
     """A step that has not begun."""
     nothing = dict.fromkeys(("started_at", "ended_at", "seconds", "error", "code", "until", "output", "undo"))
-    return {"name": name, "status": "pending", "tries": 0, "waits": 0, "errors": [], **nothing}
+    return {"name": name, "status": "pending", "tries": 0, "waits": 0, "progress": [], "errors": [], **nothing}
 
 
 def _candidates(entries: Sequence[Entry]) -> list[dict[str, Any]]:

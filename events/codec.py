@@ -13,7 +13,16 @@ from typing import Any, TypeGuard, TypeVar
 
 import msgspec
 
-from events.schema import Command, CommandResult, FailoverChanged, FromMachine, Heartbeat, MachineChanged, Tick
+from events.schema import (
+    Command,
+    CommandResult,
+    FailoverChanged,
+    FailoverObserved,
+    FromMachine,
+    Heartbeat,
+    MachineChanged,
+    Tick,
+)
 from events.topics import Message
 
 Headers = Sequence[tuple[str, bytes]]
@@ -23,13 +32,17 @@ MAX_RECORD_BYTES = 64 * 1024
 """A heartbeat has 150 bytes and a command a few hundred; whatever is larger is no event of ours."""
 
 TICK_HEADER = ("failoverd-tick", b"1")
-_TYPES: dict[type, str] = {
+TYPES: dict[type, str] = {
     Heartbeat: "io.failoverd.machine.heartbeat.v1",
     Command: "io.failoverd.command.v1",
     CommandResult: "io.failoverd.command.result.v1",
     MachineChanged: "io.failoverd.machine.changed.v1",
     FailoverChanged: "io.failoverd.failover.changed.v1",
+    FailoverObserved: "io.failoverd.failover.observed.v1",
 }
+NUL = re.compile(rb"\x00|(?<!\\)(?:\\\\)*\\u0000")
+"""Itself, or as JSON writes it; a backslash that is itself escaped begins no such thing. PostgreSQL keeps none in a text, so
+what holds one is refused before it gets that far."""
 
 
 class Undecodable(Exception):
@@ -52,6 +65,7 @@ def decode_from_machine(value: bytes | None) -> FromMachine:
     """A heartbeat or a notice; a value without `kind` is a heartbeat. Raise Undecodable."""
     if value is None or len(value) > MAX_RECORD_BYTES:
         raise _no_event(value)
+    _refuse_nul(value)
     try:
         event = _machine_decoder.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -59,6 +73,11 @@ def decode_from_machine(value: bytes | None) -> FromMachine:
             raise Undecodable("malformed", str(error)) from error
         event = _decode(_heartbeat_decoder, value)
     return _checked(event)
+
+
+def _refuse_nul(value: bytes) -> None:
+    if NUL.search(value):
+        raise Undecodable("invalid", "it holds a NUL character (\\u0000), which no text may have")
 
 
 def _checked(event: FromMachine) -> FromMachine:
@@ -76,6 +95,34 @@ def decode_tick(value: bytes | None) -> Tick:
     return _decode(_tick_decoder, value)
 
 
+class Envelope(msgspec.Struct, frozen=True):
+    """A CloudEvent in structured mode: what the headers say otherwise stands in the value, around the data."""
+
+    specversion: str
+    id: str
+    source: str
+    type: str
+    data: msgspec.Raw
+    subject: str | None = None
+    time: str | None = None
+
+
+_envelope_decoder = msgspec.json.Decoder(Envelope)
+
+
+def unwrapped(value: bytes | None, headers: Headers) -> tuple[bytes | None, Headers]:
+    """The data and the headers of a record in structured mode as if it were in binary mode; any other as it is."""
+    if value is None or len(value) > MAX_RECORD_BYTES or b'"specversion"' not in value:
+        return value, headers
+    try:
+        found = _envelope_decoder.decode(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return value, headers  # Whoever decodes it says what is wrong.
+    named = {"ce_id": found.id, "ce_source": found.source, "ce_type": found.type, "ce_subject": found.subject}
+    own = tuple((name, text.encode("utf-8", "replace")) for name, text in named.items() if text is not None)
+    return bytes(found.data), (*own, *headers)
+
+
 def decode_command(value: bytes | None, headers: Headers = ()) -> Command:
     """A command by CloudEvents headers or bare; the `ce_id` header stands in for a missing command_id.
 
@@ -83,6 +130,7 @@ def decode_command(value: bytes | None, headers: Headers = ()) -> Command:
     """
     if value is None or len(value) > MAX_RECORD_BYTES:
         raise _no_event(value)
+    _refuse_nul(value)
     command = _decode(_command_decoder, value)
     if command.command_id is None:
         given = header(headers, "ce_id")
@@ -184,7 +232,7 @@ def encode(event: object) -> bytes:
 
 def message(topic: str, event: msgspec.Struct, *, key: int | None, event_id: str, source: str, time: str) -> Message:
     """An event as a CloudEvents record. `event_id` is unique within the source; `time` is ISO 8601."""
-    kind = _TYPES.get(type(event), "io.failoverd.event.v1")
+    kind = TYPES.get(type(event), "io.failoverd.event.v1")
     headers = [
         ("content-type", b"application/json"),
         ("ce_specversion", b"1.0"),
@@ -203,28 +251,6 @@ def tick_message(topic: str, partition: int, tick: Tick) -> Message:
     return Message(topic, encode(tick), None, (TICK_HEADER,), partition)
 
 
-def dead_letter(topic: str, record: object, cause: Undecodable, at: str) -> Message:
-    """The original bytes with where they came from and why they were refused."""
-    original = _Original(record)
-    headers = (
-        ("x-dlq-topic", original.topic.encode()),
-        ("x-dlq-partition", str(original.partition).encode()),
-        ("x-dlq-offset", str(original.offset).encode()),
-        ("x-dlq-error-code", cause.cause.encode()),
-        ("x-dlq-error", cause.text[:500].encode()),
-        ("x-dlq-attempts", b"1"),
-        ("x-dlq-at", at.encode()),
-    )
-    return Message(topic, original.value, original.key, headers)
-
-
-class _Original:
-    """The parts of a log record that a dead letter keeps."""
-
-    def __init__(self, record: object) -> None:
-        self.topic: str = getattr(record, "topic", "")
-        self.partition: int = getattr(record, "partition", -1)
-        self.offset: int = getattr(record, "offset", -1)
-        self.key: bytes | None = getattr(record, "key", None)
-        value: bytes | None = getattr(record, "value", None)
-        self.value = value[:MAX_RECORD_BYTES] if value is not None else None
+def record_id(topic: str, partition: int, offset: int, timestamp: int) -> str:
+    """Without an id of its own, an event is known by its place in the log."""
+    return f"{topic}-{partition}-{offset}-{timestamp}"

@@ -93,6 +93,9 @@ class MachineChanged(msgspec.Struct, frozen=True):
     ssh_port: int | None
     failover_id: str | None
     evidence: list[dict[str, Any]]
+    cpu_vm_host: str | None = None
+    """Where its CPU VM serves in its place, until a GPU takes over."""
+    cpu_vm_port: int | None = None
 
 
 class FailoverChanged(msgspec.Struct, frozen=True):
@@ -109,3 +112,15 @@ class FailoverChanged(msgspec.Struct, frozen=True):
     error: str | None = None
     new_gpu_instance_id: int | None = None
     detail: dict[str, Any] = {}
+
+
+class FailoverObserved(msgspec.Struct, frozen=True):
+    """A failover would have begun now, but the machine is only observed: nothing was done."""
+
+    machine_id: int
+    version: int
+    """Of the machine: its change of this version bears the same words."""
+    trigger: str
+    strategy: str
+    because: str
+    evidence: list[dict[str, Any]]

@@ -83,7 +83,7 @@ def no_place(machine: Machine, rungs: tuple[Rung, ...], crowd: Crowd, policy: Po
 
 def in_a_storm(policy: Policy) -> Policy:
     """The provider's creates are few a minute, and each goes to a machine that has nothing yet: no race of candidates."""
-    return replace(policy, candidate_width=1)
+    return replace(policy, candidate_width=1, accepted_odds=1.0)
 
 
 def _rents(rungs: tuple[Rung, ...]) -> bool:

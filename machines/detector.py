@@ -162,12 +162,14 @@ class Detector:
         alert: bool,
         boot_id: str = "",
         sequence: int | None = None,
+        grace_s: float | None = None,
     ) -> None:
         """Judge the machine on this partition from now on; also one that was not heard yet.
 
         A machine that is armed again for the same instance keeps what was heard of it. `boot_id` is the agent's that is
         known already: its beats are no news, or every change of owners would make news of the whole partition. Of them
-        those up to `sequence` were heard before: they are nothing at all.
+        those up to `sequence` were heard before: they are nothing at all. `grace_s` is the machine's own; None is what the
+        fleet's policy gives to that interval.
         """
         if partition not in self._slots:
             return
@@ -177,7 +179,7 @@ class Detector:
             slots.boot[index] = hash(boot_id) if boot_id else 0
             slots.sequence[index] = -1 if sequence is None or not boot_id else sequence
             slots.heard[index] = self._clocks[partition].now
-        slots.grace[index] = self._policy.grace_s(interval_s)
+        slots.grace[index] = self._policy.grace_s(interval_s) if grace_s is None else grace_s
         slots.alert[index] = alert
         slots.deadline[index] = slots.heard[index] + slots.grace[index]
 
@@ -258,6 +260,15 @@ class Detector:
         sequence = slots.sequence[index]
         silent_s = now - slots.heard[index]
         return Silence(slots.ids[index], silent_s, slots.grace[index], None if sequence < 0 else sequence)
+
+    def silence_of(self, machine_id: int) -> Silence | None:
+        """For how long the machine has been silent in log time, and its grace; None where it is not judged here."""
+        place = self._where.get(machine_id)
+        if place is None:
+            return None
+        slots, index = self._slots[place[0]], place[1]
+        sequence, silent_s = slots.sequence[index], self._clocks[place[0]].now - slots.heard[index]
+        return Silence(machine_id, silent_s, slots.grace[index], None if sequence < 0 else sequence)
 
     def sequence_of(self, machine_id: int) -> int | None:
         """Of the last beat that was heard of the machine's primary."""

@@ -7,7 +7,23 @@ from datetime import datetime
 from typing import assert_never
 
 from machines.hold import CANCELLED, RESTARTING
-from machines.model import Debt, DebtKind, FenceGrade, FenceProof, Hold, InstanceId, Machine, Replacement, Rung, Running
+from machines.model import (
+    Debt,
+    DebtKind,
+    FenceGrade,
+    FenceProof,
+    Hold,
+    InstanceId,
+    Machine,
+    Replacement,
+    Rung,
+    Running,
+    Standby,
+    VolumeId,
+    VolumeMount,
+    WarmPool,
+    is_served_by_vm,
+)
 from machines.policy import Policy
 from machines.progress import enter, follow
 from machines.restart import watched
@@ -23,10 +39,16 @@ from machines.signals import (
     Won,
 )
 from machines.states import State, Trigger
+from machines.strategies.prepared_pool import landing_of, prepared_of
+from machines.strategies.wished import may_take_replica, mount_of
+from machines.volumes import kept_alert
 
 WORTH_REPEATING = frozenset({"restore_failed", "verify_failed", "ssh_unreachable"})
 """The candidate was at fault, not the strategy: the same rung begins again on other hosts."""
+NOT_THE_POOLS = frozenset({"no_snapshot", "snapshot_too_old", "provider_unavailable", "fence_failed"})
+"""What another host would not change. Anything else may be the fault of a prepared pool: the market is tried then."""
 MAX_REPEATS = 2
+"""With other candidates. A regional volume's rung is begun again once, with its replica."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +97,56 @@ def _won(machine: Machine, running: Running, new: Replacement, now: datetime) ->
         look_at=None,
         failover=None,
         last_failover=running.id,
-        volume=machine.volume if new.has_volume else None,
-        standby=None,
+        volume=_volume_after(machine, new),
+        standby=_standby_after(machine, new),
+        warm_pool=_pool_after(machine, new),
+        workspace_path=new.workspace_path or machine.workspace_path,
+        cpu_standby=replace(machine.cpu_standby, serving=None) if machine.cpu_standby is not None else None,
     )
-    debts = _debts_of_the_old(machine, running, new)
-    ended = EndFailover(running, True, None, None, new, debts)
-    return Decision(moved, (ended, Notify(f"machine-{machine.id}", because, resolves=True)))
+    kept = _newer_than_the_copy(machine, running, new)
+    ended = EndFailover(running, True, None, None, new, _debts_of_the_old(machine, running, new))
+    told = () if kept is None else (Notify(kept_alert(kept), _kept_text(machine, running, kept)),)
+    return Decision(moved, (ended, Notify(f"machine-{machine.id}", because, resolves=True), *told))
+
+
+def _newer_than_the_copy(machine: Machine, running: Running, new: Replacement) -> VolumeId | None:
+    """The volume that a machine which went on with its copy leaves behind, unless its host is known to be offline."""
+    mount = mount_of(machine, running)
+    if mount is None or mount.replica is None or new.volume is None or new.volume.id != mount.replica.id:
+        return None
+    is_own = machine.volume is not None and machine.volume.id == mount.id
+    return None if is_own and _is_graded(running.proof, FenceGrade.SEVERED) else mount.id
+
+
+def _kept_text(machine: Machine, running: Running, kept: VolumeId) -> str:
+    went_on = f"{machine.name} went on with the copy of volume {kept}, which is older than the volume"
+    remedy = (
+        "take from it what is needed, or name it as the machine's volume, or delete it: "
+        "GET /api/v1/failover/regional-volume/list shows its volume_id"
+    )
+    return f"{went_on}: it is kept, and billed (failover {running.id}); {remedy}"
+
+
+def _volume_after(machine: Machine, new: Replacement) -> VolumeMount | None:
+    return new.volume or (machine.volume if new.has_volume else None)
+
+
+def _is_prepared(machine: Machine, new: Replacement) -> bool:
+    prepared = prepared_of(machine)
+    return prepared is not None and prepared.first.instance == new.instance
+
+
+def _standby_after(machine: Machine, new: Replacement) -> Standby | None:
+    prepared = prepared_of(machine)
+    return prepared.second if prepared is not None and _is_prepared(machine, new) else None
+
+
+def _pool_after(machine: Machine, new: Replacement) -> WarmPool | None:
+    """What was prepared is the machine's own from now on."""
+    if machine.warm_pool is None:
+        return None
+    prepared = None if _is_prepared(machine, new) else machine.warm_pool.prepared
+    return replace(machine.warm_pool, prepared=prepared, home_is_full=False)
 
 
 def _debts_of_the_old(machine: Machine, running: Running, new: Replacement) -> tuple[Debt, ...]:
@@ -91,12 +157,26 @@ def _debts_of_the_old(machine: Machine, running: Running, new: Replacement) -> t
     standby = machine.standby.instance if machine.standby else None
     if standby is not None and standby != new.instance:
         debts.append(_debt(machine, running, DebtKind.DESTROY_INSTANCE, standby, "its primary was replaced elsewhere"))
-    if machine.volume is not None and not new.has_volume:
+    kept = _volumes_of(_volume_after(machine, new)) | {_newer_than_the_copy(machine, running, new)}
+    for left in sorted(_volumes_of(machine.volume) - kept):
         volume = _debt(machine, running, DebtKind.DELETE_VOLUME, None, "its machine was moved to another host")
-        debts.append(replace(volume, volume=machine.volume.id))
-    if machine.volume is not None and new.has_volume:
+        debts.append(replace(volume, volume=left))
+    vm = machine.cpu_standby.vm if machine.cpu_standby is not None else None
+    if vm is not None and (running.rung is Rung.CPU_STANDBY or is_served_by_vm(machine)):
+        # Also where we do not know that it serves: an answer may have been lost.
+        demoted = _debt(machine, running, DebtKind.DEMOTE_VM, None, "its machine has a GPU again")
+        debts.append(replace(demoted, vm=vm))
+    lacks_standby = _is_prepared(machine, new) and _standby_after(machine, new) is None
+    if lacks_standby or (machine.volume is not None and new.has_volume):
         debts.append(_debt(machine, running, DebtKind.REARM, None, "its standby became the machine"))
     return tuple(debts)
+
+
+def _volumes_of(mount: VolumeMount | None) -> frozenset[VolumeId]:
+    """The volume, and the replica that is kept of it."""
+    if mount is None:
+        return frozenset()
+    return frozenset({mount.id} | ({mount.replica.id} if mount.replica is not None else set()))
 
 
 def _debt(machine: Machine, running: Running, kind: DebtKind, instance: InstanceId | None, because: str) -> Debt:
@@ -110,14 +190,21 @@ def _repaired(machine: Machine, running: Running, scene: _Scene) -> Decision:
 
 def _lost(machine: Machine, running: Running, lost: Lost, scene: _Scene) -> Decision:
     cancelled = lost.code == "cancelled"
-    is_repeatable = running.rung is Rung.CPU_STANDBY and lost.code in WORTH_REPEATING
-    if is_repeatable and running.repeats < MAX_REPEATS:
+    if not cancelled and _is_worth_repeating(machine, running, lost):
         again = replace(running, attempt=running.attempt + 1, repeats=running.repeats + 1)
         return Decision(replace(machine, failover=again), (BeginAttempt(again),))
     if running.position + 1 < len(running.ladder) and not cancelled:
         onward = replace(running, position=running.position + 1, attempt=running.attempt + 1, repeats=0)
         return Decision(enter(replace(machine, failover=onward), onward, scene.now), (BeginAttempt(onward),))
     return _close_without_hand_over(_left(machine, running, lost, scene), running, lost, scene)
+
+
+def _is_worth_repeating(machine: Machine, running: Running, lost: Lost) -> bool:
+    if running.rung is Rung.REGIONAL_VOLUME:
+        return running.repeats == 0 and may_take_replica(machine, running)
+    if running.rung is Rung.CPU_STANDBY and running.repeats == 0 and landing_of(machine) is not None:
+        return lost.code not in NOT_THE_POOLS
+    return running.rung is Rung.CPU_STANDBY and lost.code in WORTH_REPEATING and running.repeats < MAX_REPEATS
 
 
 def _left(machine: Machine, running: Running, lost: Lost, scene: _Scene) -> Machine:
@@ -137,7 +224,7 @@ def _left(machine: Machine, running: Running, lost: Lost, scene: _Scene) -> Mach
 def _close_without_hand_over(machine: Machine, running: Running, lost: Lost, scene: _Scene) -> Decision:
     """A primary that we may have stopped is started again, and not judged until it had the time to come up."""
     debts: tuple[Debt, ...] = ()
-    if machine.primary is not None and _is_started_again(running, lost, scene):
+    if machine.primary is not None and _is_started_again(machine, running, lost, scene):
         debts = (_debt(machine, running, DebtKind.START_INSTANCE, machine.primary, "perhaps fenced, and not replaced"),)
     hold = _hold(machine, running, lost, bool(debts), scene.now)
     if hold is not None:
@@ -145,11 +232,13 @@ def _close_without_hand_over(machine: Machine, running: Running, lost: Lost, sce
     return _close(machine, running, lost, success=False, debts=debts)
 
 
-def _is_started_again(running: Running, lost: Lost, scene: _Scene) -> bool:
+def _is_started_again(machine: Machine, running: Running, lost: Lost, scene: _Scene) -> bool:
     """A cancellation lifts the fence, and so does exhaustion with a primary that was alive (architecture, 4.6).
 
     Without a proof too: our stop may have been accepted before its effect was seen. A start of what runs is nothing.
     """
+    if is_served_by_vm(machine):
+        return False  # What was written there would be given up.
     is_lifted = running.primary_was_alive or running.primary_spoke or lost.code == "cancelled"
     return is_lifted and scene.may_be_stopped and not _is_graded(running.proof, FenceGrade.DESTROYED)
 
@@ -188,5 +277,9 @@ def _parked(machine: Machine, running: Running, code: str, why: str, scene: _Sce
     if running.rung is Rung.WARM_POOL and machine.standby is not None:
         # Perhaps it runs: its undo is what did not come to an end.
         debts = (_debt(machine, running, DebtKind.STOP_INSTANCE, machine.standby.instance, "perhaps started"),)
+    prepared = landing_of(machine)
+    if running.rung is Rung.CPU_STANDBY and running.repeats == 0 and prepared is not None:
+        first = prepared.first.instance
+        debts = (*debts, _debt(machine, running, DebtKind.STOP_INSTANCE, first, "perhaps started"))
     ended = EndFailover(running, False, code, why, None, debts)
     return Decision(closed, (ended, Notify(f"machine-{machine.id}", f"{machine.name}: {text}")))

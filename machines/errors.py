@@ -3,6 +3,7 @@
 FailoverdError
 ├── StepError               a step did not come to its end; the journal says what happens next
 │   ├── NotYet(delay)       nothing is wrong: look again after the delay
+│   │   └── KeyNotAccepted  an SSH server does not know our key: the provider may put it there
 │   ├── Refused(code)       the answer is no; the attempt unwinds
 │   └── Unknown             the answer was lost: read back, never repeat blindly
 ├── IllegalTransition       the state table has no such edge; nothing was changed
@@ -31,6 +32,10 @@ class NotYet(StepError):
         super().__init__(why)
         self.why = why
         self.delay = delay
+
+
+class KeyNotAccepted(NotYet):
+    """The SSH server answers and does not know our key yet, or was made before the account had it."""
 
 
 class Refused(StepError):

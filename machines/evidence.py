@@ -7,7 +7,7 @@ a second, independent source, or one statement with authority (facts/scenarios.m
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
 
@@ -31,6 +31,10 @@ class Judgement:
     because: str
     repairable: bool = False
     """Exited although running is intended: one reboot is tried before the ladder."""
+    is_stopped: bool = False
+    """Somebody stopped it, or an empty account did: it stays so until a person acts."""
+    tells: bool = False
+    """A person hears of it at this machine."""
 
 
 def provider_testimony(instance: InstanceId, listing: Listing, shown: Instance | None, at: datetime) -> Testimony:
@@ -44,24 +48,53 @@ def provider_testimony(instance: InstanceId, listing: Listing, shown: Instance |
         if listing.complete and listing.instances:
             return Testimony(Source.PROVIDER, Word.GONE, "not in a complete listing, and the single read is empty", at)
         return Testimony(Source.PROVIDER, Word.UNKNOWN, "the listing is empty or partial: no word on it", at)
-    return Testimony(Source.PROVIDER, _word_on(row), _describe(row), at)
+    return Testimony(Source.PROVIDER, _word_on(row, at), _describe(row, at), at)
 
 
-def _word_on(row: Instance) -> Word:
+def _word_on(row: Instance, at: datetime) -> Word:
     if row.status is Status.RUNNING:
-        return Word.ALIVE
+        return Word.ALIVE if row.wants_running else Word.STOPPING
     if row.status is Status.OFFLINE:
         return Word.DEAD
     if row.status is Status.EXITED:
         if row.wants_running:
             return Word.CRASHED if row.holds_gpu else Word.UNKNOWN
-        return Word.GONE if row.is_interruptible else Word.STOPPED
+        return Word.GONE if row.is_interruptible or _has_ended(row, at) else Word.STOPPED
     return Word.UNKNOWN
 
 
-def _describe(row: Instance) -> str:
+def _has_ended(row: Instance, at: datetime) -> bool:
+    return row.ends_at is not None and row.ends_at <= at
+
+
+def _describe(row: Instance, at: datetime) -> str:
     wanted = "running" if row.wants_running else "stopped"
-    return f"status {row.status.value}, intended {wanted}" + (f" ({row.detail})" if row.detail else "")
+    said = f"status {row.status.value}, intended {wanted}" + (f" ({row.detail})" if row.detail else "")
+    if row.status is not Status.EXITED or row.wants_running:
+        return said
+    if row.ends_at is not None and _has_ended(row, at):
+        return f"its contract ended at {row.ends_at.isoformat(timespec='seconds')}; {said}"
+    return f"outbid: interruptible, and not stopped by us; {said}" if row.is_interruptible else said
+
+
+def may_be_unpaid(said: Testimony, row: Instance | None) -> bool:
+    """Is it stopped in the way in which an empty account stops everything? Then the account is asked."""
+    return row is not None and said.word in (Word.STOPPED, Word.GONE)
+
+
+def with_credit(said: Testimony, credit: float | None) -> Testimony:
+    """The provider's word on a stopped rental, once the account was asked: at zero credit all of them stop at once, and
+    none of that is a death (facts/vast-api.md, trap 5). `credit` is None where the provider does not say."""
+    if credit is None:
+        return said
+    if credit <= 0:
+        return replace(said, word=Word.UNPAID, detail=f"the account has no credit ({credit:.2f} $); {said.detail}")
+    return replace(said, detail=f"stopped by its owner; {said.detail}") if said.word is Word.STOPPED else said
+
+
+def without_credit(said: Testimony, why: str) -> Testimony:
+    """The same where the account gave no answer: a rental that only looks as if it was taken away proves nothing then."""
+    return replace(said, word=Word.UNKNOWN, detail=f"{said.detail}; the account gave no answer: {why}")
 
 
 def ssh_testimony(reach: Reach, witness: bool, provider_answered: bool, at: datetime) -> Testimony:
@@ -105,6 +138,8 @@ def judge(evidence: Evidence, policy: Policy) -> Judgement:
     provider = words.get(Source.PROVIDER)
     ssh = words.get(Source.SSH)
     said = provider.word if provider else Word.UNKNOWN
+    if provider is not None and said is Word.STOPPING:
+        return Judgement(Verdict.UNSURE, f"it is being stopped: {provider.detail}")
     if ssh is not None and ssh.word is Word.ALIVE and said is not Word.GONE:
         fault = words.get(Source.HEARTBEAT)
         because = fault.detail if fault is not None else "degraded monitoring: no heartbeat"
@@ -113,8 +148,13 @@ def judge(evidence: Evidence, policy: Policy) -> Judgement:
         return Judgement(Verdict.UNSURE, provider.detail if provider else "the provider was not asked")
     if said is Word.GONE:
         return Judgement(Verdict.DEAD, f"silent, and the provider says gone: {provider.detail}")
+    if said is Word.UNPAID:
+        return Judgement(
+            Verdict.UNSURE, f"stopped for lack of credit, not by a fault: {provider.detail}", is_stopped=True
+        )
     if said is Word.STOPPED:
-        return Judgement(Verdict.UNSURE, "stopped on purpose or for lack of credit, not by a fault")
+        because = f"stopped on purpose, not by a fault: {provider.detail}"
+        return Judgement(Verdict.UNSURE, because, is_stopped=True, tells=True)
     if ssh is None or ssh.word is not Word.DEAD:
         return _without_ssh(evidence, provider, policy)
     if said is Word.CRASHED:

@@ -9,8 +9,8 @@ from typing import assert_never
 from machines.admission import FailoverRequest
 from machines.brake import flapping_alert, flaps, quarantined_until, with_suspicion
 from machines.endings import on_attempt_ended
-from machines.evidence import Verdict, collect, judge
-from machines.hold import held_until, is_held
+from machines.evidence import Judgement, Verdict, collect, judge
+from machines.hold import has_spoken_since, has_token, held_until, is_held, lacks_token
 from machines.model import (
     Evidence,
     FenceGrade,
@@ -24,6 +24,7 @@ from machines.model import (
     Source,
     Testimony,
     Word,
+    is_served_by_vm,
 )
 from machines.policy import Policy
 from machines.progress import enter, follow
@@ -45,6 +46,7 @@ from machines.signals import (
     Lost,
     Noticed,
     Notify,
+    Observed,
     Parked,
     Probe,
     Probed,
@@ -77,6 +79,7 @@ __all__ = (
     "Lost",
     "Noticed",
     "Notify",
+    "Observed",
     "Parked",
     "Probe",
     "Probed",
@@ -135,13 +138,18 @@ _SERVING = (State.HEALTHY, State.RECOVERED)
 
 def _suspect(machine: Machine, trigger: Trigger, now: datetime, policy: Policy, because: str) -> Decision:
     if machine.hold is not None and is_held(machine, now, policy):
-        return Decision(watched(follow(machine, trigger, now, f"{machine.hold.because}; {because}"), policy))
+        held = watched(follow(machine, trigger, now, f"{machine.hold.because}; {because}"), policy)
+        if not lacks_token(held):
+            return Decision(held)
+        text = f"{machine.name}: {held.because}; give the agent its next token, or ask for a failover if it is dead"
+        return Decision(held, (Notify(f"machine-{machine.id}", text),))
     suspect = replace(
         follow(machine, trigger, now, because),
         look_at=now + timedelta(seconds=policy.probe_every_s),
         evidence=None,
         hold=None,
         suspicions=with_suspicion(machine, now, policy),
+        observed_at=None,
     )
     until = quarantined_until(suspect, policy)
     if until is None:
@@ -154,6 +162,8 @@ def _on_silence(machine: Machine, signal: Silenced, now: datetime, policy: Polic
     if machine.state not in _SERVING or machine.primary is None or machine.failover is not None:
         return Decision(machine)
     because = f"silent for {signal.silent_s:.0f} s of log time, the grace period is {signal.grace_s:.0f} s"
+    if has_spoken_since(machine, now - timedelta(seconds=signal.silent_s)):
+        machine = has_token(machine)
     machine = replace(machine, last_sequence=signal.sequence)
     return _suspect(machine, Trigger.HEARTBEAT_MISSED, now, policy, because)
 
@@ -176,6 +186,8 @@ def _on_heard(machine: Machine, signal: Heard, now: datetime) -> Decision:
         heard = replace(heard, hold=None)
     if machine.failover is not None:
         return _on_return(heard, machine.failover)
+    if is_served_by_vm(machine):
+        return Decision(heard)  # It was fenced, and the newest work is on the VM: a failover brings it to a GPU.
     match machine.state:
         case State.DETECTING if not _is_gone(machine.evidence):
             return _resumed(heard, Trigger.HEARTBEAT_RESUMED, now)
@@ -206,13 +218,15 @@ def _is_gone(evidence: Evidence | None) -> bool:
 
 
 def _resumed(machine: Machine, trigger: Trigger, now: datetime) -> Decision:
-    healthy = replace(follow(machine, trigger, now), evidence=None, look_at=None, queued=None)
+    healthy = replace(follow(machine, trigger, now), evidence=None, look_at=None, queued=None, observed_at=None)
     return Decision(healthy, (Notify(f"machine-{machine.id}", f"{machine.name} speaks again", resolves=True),))
 
 
 def _on_notice(machine: Machine, signal: Noticed, now: datetime, policy: Policy) -> Decision:
     if signal.instance != machine.primary or machine.failover is not None:
         return Decision(machine)
+    if lacks_token(machine):
+        machine = replace(has_token(machine), look_at=now if machine.state is State.DETECTING else machine.look_at)
     if machine.state in _SERVING:
         because = f"{signal.source.value} announced an end: {signal.what}"
         machine = replace(machine, last_sequence=signal.sequence or machine.last_sequence)
@@ -225,7 +239,7 @@ def _on_fault(machine: Machine, signal: Faulted, now: datetime, policy: Policy) 
     if signal.instance != machine.primary or machine.state not in _SERVING or machine.failover is not None:
         return Decision(machine)
     because = f"it beats, but reports a fault: {signal.detail}"
-    suspect = _suspect(machine, Trigger.FAULT_REPORTED, now, policy, because)
+    suspect = _suspect(has_token(machine), Trigger.FAULT_REPORTED, now, policy, because)
     if suspect.machine.hold is None:
         said = Testimony(Source.HEARTBEAT, Word.ALIVE, because, now)
         evidence = Evidence(signal.instance, (said,), now, None, 0)
@@ -258,6 +272,8 @@ def _on_probed(machine: Machine, signal: Probed, now: datetime, policy: Policy) 
             look_at = now + timedelta(seconds=policy.watch_every_s)
             text = f"{machine.name}: {judgement.because}; no failover"
             return Decision(replace(looked, look_at=look_at, queued=None), (Notify(f"machine-{machine.id}", text),))
+        case Verdict.UNSURE if judgement.is_stopped:
+            return _on_stop(looked, now, policy, judgement)
         case Verdict.UNSURE:
             # The first words after a death are often still those of before: the second look comes soon.
             pause = min(policy.probe_every_s, policy.first_probe_again_s * 2 ** min(evidence.rounds - 1, 8))
@@ -268,9 +284,18 @@ def _on_probed(machine: Machine, signal: Probed, now: datetime, policy: Policy) 
             assert_never(judgement.verdict)
 
 
+def _on_stop(machine: Machine, now: datetime, policy: Policy, judgement: Judgement) -> Decision:
+    """Whoever stopped it may start it again. An empty account is told once, for all of them (daemon/credit.py)."""
+    watched = replace(machine, look_at=now + timedelta(seconds=policy.watch_every_s), queued=None)
+    if not judgement.tells:
+        return Decision(watched)
+    text = f"{machine.name}: {judgement.because}; no failover: start it again, or remove the machine"
+    return Decision(watched, (Notify(f"machine-{machine.id}", text),))
+
+
 def _on_death(machine: Machine, now: datetime, policy: Policy, because: str) -> Decision:
     key = f"machine-{machine.id}"
-    if machine.mode is not Mode.ON:
+    if machine.mode is Mode.OFF or (machine.mode is Mode.OBSERVE and machine.setting is Setting.DISABLED):
         would = f"{because}; automatic failover is {machine.mode.value}, so nothing is done"
         watched = replace(machine, because=would, look_at=now + timedelta(seconds=policy.watch_every_s), queued=None)
         return Decision(watched, (Notify(key, f"{machine.name}: {would}"),))
@@ -287,7 +312,14 @@ def _on_admitted(machine: Machine, signal: Admitted, now: datetime) -> Decision:
     rungs = ladder(granted.setting, granted.repair_first)
     alive = machine.state in _SERVING
     running = Running(
-        signal.failover, granted.request.reason, rungs, 0, now, machine.fence + 1, primary_was_alive=alive
+        signal.failover,
+        granted.request.reason,
+        rungs,
+        0,
+        now,
+        machine.fence + 1,
+        primary_was_alive=alive,
+        wishes=granted.request.wishes,
     )
     workspace_path = granted.request.workspace_path or machine.workspace_path
     admitted = replace(
@@ -298,6 +330,7 @@ def _on_admitted(machine: Machine, signal: Admitted, now: datetime) -> Decision:
         workspace_path=workspace_path,
         hold=None,
         queued=None,
+        observed_at=None,
     )
     return Decision(enter(admitted, running, now), (BeginAttempt(running),))
 
@@ -305,10 +338,21 @@ def _on_admitted(machine: Machine, signal: Admitted, now: datetime) -> Decision:
 def _on_deferred(machine: Machine, signal: Deferred, now: datetime) -> Decision:
     if machine.state is not State.DETECTING or machine.failover is not None:
         return Decision(machine)
+    if signal.would_begin:
+        return _on_observed(machine, signal, now)
     queued = None
-    if signal.waits_for is not None:
+    if signal.waits_for is not None and machine.mode is Mode.ON:
         queued = Queued(machine.queued.since if machine.queued else now, now, signal.waits_for)
     return Decision(replace(machine, because=signal.because, look_at=signal.look_at, queued=queued))
+
+
+def _on_observed(machine: Machine, signal: Deferred, now: datetime) -> Decision:
+    """Told once for each death, and shown as long as it lasts."""
+    observed = replace(machine, because=signal.because, look_at=signal.look_at, queued=None)
+    told = Notify(f"machine-{machine.id}", f"{machine.name}: {signal.because}")
+    if machine.observed_at is not None:
+        return Decision(observed, (told,))
+    return Decision(replace(observed, observed_at=now), (told, Observed(signal.because)))
 
 
 def _on_cancel(machine: Machine, signal: CancelAsked) -> Decision:

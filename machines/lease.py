@@ -14,6 +14,8 @@ FLEET = "fleet"
 """The lease of the jobs that run once for the whole fleet; every lease without a name here is named after its failover."""
 BLIND = "blind:"
 """So begins the lease that a replica holds while it hears nothing that it could judge by."""
+POLICY = "policy:"
+"""So begins the lease that tells by which policy of its configuration a replica goes."""
 
 
 @dataclass(frozen=True, slots=True)

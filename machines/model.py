@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, NewType
 
+from machines.cpu_vm import CpuStandby, VmPlace
 from machines.states import State
 
 MachineId = NewType("MachineId", int)
@@ -86,6 +87,10 @@ class FenceProof:
     at: datetime
 
 
+SSH_RUNTYPE = "ssh_direc ssh_proxy"
+"""As the official client says it (facts/vast-requests.json): a direct port where there is one, and the proxy."""
+
+
 @dataclass(frozen=True, slots=True)
 class Workload:
     """The customer's world on an instance: what a replacement must look like."""
@@ -96,9 +101,24 @@ class Workload:
     num_gpus: int = 1
     env: Mapping[str, str] = field(default_factory=dict)
     onstart: str | None = None
+    runtype: str = SSH_RUNTYPE
+    """How the provider starts the image (facts/vast-api.md, section 3); one without SSH could not be verified."""
+    image_login: str | None = field(default=None, repr=False)
+    """What a private registry of images asks for: `-u USER -p TOKEN HOST`. A secret."""
+    ssh_keys: tuple[str, ...] = ()
+    """Public keys that are let in beside those of the provider's account."""
     max_price: float | None = None
     """$/h of the whole instance; None is the policy's cap."""
     region: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """A copy of a machine's volume on another host of its region. What was written after `copied_at` is not on it."""
+
+    id: VolumeId
+    host: HostId
+    copied_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +127,21 @@ class VolumeMount:
 
     id: VolumeId
     path: str
+    replica: Replica | None = None
+    """Cloned beforehand, for the death of that host."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What whoever asked for one failover wants of its replacement; None and nothing are the machine's own."""
+
+    volume: VolumeMount | None = None
+    """The volume to go on with, and where it is to be mounted."""
+    gpu_names: tuple[str, ...] = ()
+    """In the order of preference; others are not taken."""
+    max_price: float | None = None
+    is_interruptible: bool = False
+    image: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +152,43 @@ class Standby:
     host: HostId
     label: Label | None = None
     """Ours where we rented it; None where an operator named it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A whole warm pool on another host, stopped: it embodies nothing until a failover lands on it."""
+
+    volume: VolumeMount
+    host: HostId
+    first: Standby
+    """What a failover lands on."""
+    price_per_hour: float
+    """$/h of each of the two while it runs; stopped it costs its disk."""
+    volume_per_month: float | None = None
+    second: Standby | None = None
+    """What stands by beside it then."""
+    is_alone: bool = False
+    """The provider lets no two instances share a volume: there will be no second."""
+
+    @property
+    def is_complete(self) -> bool:
+        return self.second is not None or self.is_alone
+
+
+@dataclass(frozen=True, slots=True)
+class WarmPool:
+    """What an operator asked to have rented ahead for a machine; None is the machine's own."""
+
+    size_gb: int | None = None
+    """Of the volume; None is the size of the instance's disk."""
+    gpu_name: str | None = None
+    region: str | None = None
+    max_price: float | None = None
+    """$/h of one instance."""
+    image: str | None = None
+    home_is_full: bool = False
+    """The host of the primary and its volume had no free GPU when it was last asked."""
+    prepared: Prepared | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +209,8 @@ class Running:
     attempt: int = 1
     """Counts every attempt of the failover, the repeated ones too."""
     repeats: int = 0
-    """How often the present rung was begun again with other candidates."""
+    """How often the present rung was begun again: with other candidates, or with the replica of a volume."""
+    wishes: Wishes | None = None
 
     @property
     def rung(self) -> Rung:
@@ -160,6 +233,8 @@ class Hold:
     """Our stop of that boot was proved: beats of it that still arrive are late, and no sign of life."""
     asked_at: datetime | None = None
     """Our last start of the primary that may have been accepted."""
+    until: datetime | None = None
+    """Its end, where the machine's beat token was revoked: its silence alone tells nothing until then."""
 
 
 class WaitsFor(Enum):
@@ -175,6 +250,8 @@ class WaitsFor(Enum):
     """The end of a pause."""
     SIGHT = "sight"
     """An observer that sees."""
+    BUDGET = "budget"
+    """Money that the fleet may spend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +262,39 @@ class Queued:
     asked_at: datetime
     """When it last asked for its turn: one that has stopped asking is no longer waited for."""
     waits_for: WaitsFor
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """Where a life of a machine's id begins: the same id may have been another machine before."""
+
+    at: datetime
+    fence: int
+    """Above every one that was known of the id then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """Which settings are this machine's own: said of it, and not of the whole fleet (machines/policy.py)."""
+
+    values: Mapping[str, int | float] = field(default_factory=dict)
+    """Fields of the policy. The strategy, the mode, the priority and the price are fields of the machine itself."""
+    inherits: tuple[str, ...] = ()
+    """Those of `strategy`, `auto_failover` and `priority` that follow the fleet's."""
+    from_file: tuple[str, ...] = ()
+    """Those of its own that the configuration said."""
+    said: tuple[str, ...] = ()
+    """Those that a person or a program said: they go before the configuration. Of a machine that was registered before this
+    was kept, neither is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Automatic action is off for this machine alone, for a reason and until an end."""
+
+    reason: str
+    until: datetime
+    by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,11 +339,29 @@ class Machine:
     """Where the workspace lies, if not on the instance's own disk."""
     standby: Standby | None = None
     """None beside a volume means that the provider lets no two instances share it, or that none is armed yet."""
+    cpu_standby: CpuStandby | None = None
+    """Its VM at the provider of CPU VMs; None where none is associated."""
+    warm_pool: WarmPool | None = None
+    """Asked for explicitly; None where nothing but a standby beside its volume is rented ahead."""
     hold: Hold | None = None
     """A failover ended without a hand-over: the primary's silence may be our own doing still."""
     queued: Queued | None = None
+    registered: Registered | None = None
+    """None for one that was registered before this was kept."""
+    beat_generation: int = 0
+    """How often its beat token was revoked: only the newest is taken."""
     suspicions: tuple[datetime, ...] = ()
     """When it last became suspect, the newest last; as many as a quarantine needs."""
+    own: Own = field(default_factory=Own)
+    rest: Rest | None = None
+    """As it was set, also when its end has passed."""
+    observed_at: datetime | None = None
+    """When it was told that it would be failed over now, were it not only observed; None where this death was not."""
+
+
+def is_served_by_vm(machine: Machine) -> bool:
+    """Does its CPU VM serve in its place? Then the newest work is there."""
+    return machine.cpu_standby is not None and machine.cpu_standby.serving is not None
 
 
 class Source(Enum):
@@ -252,11 +380,15 @@ class Word(Enum):
     ALIVE = "alive"
     DEAD = "dead"
     GONE = "gone"
-    """Dead, and stated with authority: the rental has ended or was taken away (outbid)."""
+    """Dead, and stated with authority: the rental is no more, its contract has ended, or it was taken away (outbid)."""
     CRASHED = "crashed"
     """Exited although running is intended: a reboot may help."""
     STOPPED = "stopped"
-    """Stopped by somebody who was entitled to: its owner, or an empty account."""
+    """Stopped by its owner, who was entitled to."""
+    STOPPING = "stopping"
+    """Still up, and to be stopped: soon it says by whom."""
+    UNPAID = "unpaid"
+    """Stopped because the account is empty, as every other rental of it."""
     UNKNOWN = "unknown"
 
 
@@ -315,6 +447,9 @@ class Instance:
     env: Mapping[str, str] = field(default_factory=dict)
     onstart: str | None = None
     region: str | None = None
+    runtype: str = ""
+    ends_at: datetime | None = None
+    """When the contract ends, for good: then it is stopped and cannot be started again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,6 +476,8 @@ class Offer:
     price_per_hour: float
     reliability: float
     region: str | None
+    bid: float | None = None
+    """$/h: the least bid that wins it, where interruptible offers were asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,6 +492,9 @@ class OfferQuery:
     region: str | None = None
     not_hosts: frozenset[HostId] = frozenset()
     not_landlords: frozenset[LandlordId] = frozenset()
+    min_inet_down: float = 0.0
+    """Mb/s."""
+    is_interruptible: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,6 +507,8 @@ class Claim:
     workload: Workload
     onstart: str | None = None
     volume: VolumeMount | None = None
+    bid: float | None = None
+    """$/h; with one the rental is interruptible."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,6 +519,12 @@ class Volume:
     host: HostId
     size_gb: float
     holders: tuple[InstanceId, ...]
+    label: Label | None = None
+    """The name that it was made with; a clone bears its source's."""
+    region: str | None = None
+    price_per_month: float | None = None
+    is_settled: bool = True
+    """The provider shows it as free or in use, and not as something that is still being made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -395,9 +543,26 @@ class DebtKind(Enum):
     STOP_INSTANCE = "stop_instance"
     START_INSTANCE = "start_instance"
     DELETE_VOLUME = "delete_volume"
-    """Of a host that the machine has left for good."""
+    """Of a host that the machine has left for good, or one that nobody needs any more."""
+    CREATE_VOLUME = "create_volume"
+    """Make the volume of a row of `regional_volumes`."""
+    CLONE_VOLUME = "clone_volume"
+    """Keep a fresh copy of the machine's volume on another host of its region."""
     REARM = "rearm"
     """Rent a new standby beside the primary."""
+    PROVISION_POOL = "provision_pool"
+    """Rent what the machine's warm pool lacks: a volume, an instance that has it, and a standby."""
+    RUN_HOOK = "run_hook"
+    """Tell the operator's program of a hand-over."""
+    CREATE_VM = "create_vm"
+    """Make the machine's CPU VM."""
+    START_VM = "start_vm"
+    """Of a machine whose CPU VM is to run."""
+    DELETE_VM = "delete_vm"
+    DEMOTE_VM = "demote_vm"
+    """Of a machine that has a GPU again: its CPU VM serves no more."""
+    REVOKE_KEY = "revoke_key"
+    """Shut out an instance that may no longer write the machine's snapshots."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -416,6 +581,11 @@ class Debt:
     due_at: datetime | None = None
     last_error: str | None = None
     volume: VolumeId | None = None
+    vm: VmPlace | None = None
+    key: str | None = None
+    """The id of an access key."""
+    row: int | None = None
+    """The row of `regional_volumes` that it is about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -435,4 +605,8 @@ class Replacement:
     is_interruptible: bool = False
     has_volume: bool = False
     """It has the machine's volume mounted: nothing was copied, and the volume stays the machine's."""
+    volume: VolumeMount | None = None
+    """The volume that is the machine's from now on, where that is another one, or is mounted elsewhere."""
+    workspace_path: str | None = None
+    """Where the work lies from now on; None is where it lay."""
     detail: Mapping[str, Any] = field(default_factory=dict)

@@ -6,9 +6,11 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from events.topics import Message, TopicProblem, TopicSpec
+from machines.charges import Bill
+from machines.cpu_vm import CpuVm, VmClaim, VmListing, VmPlace, VmServing, WorkspaceCopy, Zone
 from machines.journal import Entry
 from machines.model import (
     Claim,
@@ -30,6 +32,8 @@ from machines.model import (
     Volume,
     VolumeId,
 )
+from machines.notifications import Level
+from machines.volumes import VolumeClaim, VolumeOffer, VolumeQuery
 
 T = TypeVar("T")
 
@@ -97,6 +101,16 @@ class GpuCloud(Protocol):
         ...
 
     async def reboot(self, instance: InstanceId) -> None: ...
+    async def logs(self, instance: InstanceId, lines: int, of_daemon: bool = False) -> str:
+        """The last lines that its container printed, or that the host's daemon said of it. NotYet where the host has not
+        brought them."""
+        ...
+
+    async def attach_key(self, instance: InstanceId) -> None:
+        """Let our SSH key in: an instance has the keys that the account had when it was made. Already there is success;
+        Unknown where it is not known to be there."""
+        ...
+
     async def label(self, instance: InstanceId, label: Label) -> None: ...
 
     async def destroy(self, target: Claim | InstanceId) -> None:
@@ -105,15 +119,88 @@ class GpuCloud(Protocol):
         ...
 
 
+class Purse(Protocol):
+    """What the provider is paid from. Each call raises as those of GpuCloud do."""
+
+    async def credit(self) -> float | None:
+        """Prepaid dollars; None where the provider does not say."""
+        ...
+
+    async def spend_rate(self) -> float:
+        """$/h of everything that is billed now."""
+        ...
+
+
 class VolumeStore(Protocol):
     """The provider's volumes. Each call raises as those of GpuCloud do."""
 
     async def volumes(self, max_age_s: float = 0.0) -> Mapping[VolumeId, Volume]:
-        """All volumes of the account; Unknown where the list is not whole."""
+        """The volumes of the account as listed; Unknown where no list came. What it lacks is not gone by that."""
+        ...
+
+    async def search(self, query: VolumeQuery) -> tuple[VolumeOffer, ...]:
+        """Room for a volume that fulfils every condition, cheapest first."""
+        ...
+
+    async def create(self, claim: VolumeClaim) -> VolumeId:
+        """Make the claim's volume once. Raise Refused("no_offer_matches") where the room is gone, Refused("host_offline")
+        where the source of a copy cannot be read, and Unknown where the answer was lost: adopt or abandon, never again."""
+        ...
+
+    async def adopt(self, claim: VolumeClaim) -> VolumeId | None:
+        """The volume that the claim brought; None only where that is proved, past the provider's lag, before that NotYet."""
         ...
 
     async def delete(self, volume: VolumeId) -> None:
-        """NotYet while an instance still has it; nothing there is success."""
+        """NotYet while an instance still has it; nothing there is success, once that is proved."""
+        ...
+
+    async def expect_gone(self, volume: VolumeId) -> None:
+        """Return where it is proved that there is no such volume, before that NotYet."""
+        ...
+
+
+class CpuCloud(Protocol):
+    """A provider of CPU VMs. Each call raises Unknown where the answer was lost, NotYet while what was asked for is under
+    way, and Refused(code) where the provider said no (the codes of machines/cpu_vm.py). A VM is meant by its id: one that
+    was made again under its name is another."""
+
+    @property
+    def project(self) -> str:
+        """Where new VMs are made. One that there is stays in its own."""
+        ...
+
+    def next_zone(self, wanted: Zone | None, tried: Collection[Zone]) -> Zone | None:
+        """Where a VM is to be made: the wanted zone, then the configured ones; None where all were tried."""
+        ...
+
+    async def insert(self, claim: VmClaim) -> CpuVm:
+        """Make the claim's VM once, also where it is called again: its name and its request id are one intent. NotYet until
+        it has come up."""
+        ...
+
+    async def get(self, place: VmPlace) -> CpuVm | None:
+        """None is the provider's word that this VM is not there."""
+        ...
+
+    async def list(self, label: str) -> VmListing:
+        """Every VM of the project that bears the label, whatever its value, in whichever zone."""
+        ...
+
+    async def start(self, vm: VmPlace, request_id: str) -> CpuVm:
+        """NotYet until it runs; running already is success. A stopped VM may find no capacity: Refused."""
+        ...
+
+    async def stop(self, vm: VmPlace, request_id: str) -> CpuVm:
+        """NotYet until it reads as stopped."""
+        ...
+
+    async def delete(self, vm: VmPlace, request_id: str) -> None:
+        """NotYet until the provider says that it is not there; nothing there is success."""
+        ...
+
+    async def set_labels(self, vm: CpuVm, labels: Mapping[str, str]) -> None:
+        """Put these beside the labels that it was read with. NotYet where somebody changed them since: read it again."""
         ...
 
 
@@ -157,6 +244,43 @@ class Shell(Protocol):
         ...
 
 
+class VmWorkspaces(Protocol):
+    """The copies of workspaces on CPU VMs (machines/vm_lines.py). Each call may be repeated. It raises NotYet where it is to
+    be asked again, Refused("vm_gone") where the provider says that the VM is no more, and Refused("no_copy") where it has
+    no good copy."""
+
+    async def newest(self, machine: Machine) -> WorkspaceCopy | None:
+        """By our records: of the VM that the machine has now."""
+        ...
+
+    async def pull(self, machine: Machine, job: str) -> WorkspaceCopy:
+        """A fresh copy from the machine's primary beside the last good one, which stays until that is checked. NotYet while
+        it runs; Refused with the code that says why there is none: `empty`, `unmounted`, `unmarked`, `shrunk`, ..."""
+        ...
+
+    async def serve(self, machine: Machine) -> VmServing:
+        """The copy becomes the workspace, and the machine's workload for the VM runs in it."""
+        ...
+
+    async def carry_over(
+        self, machine: Machine, job: str, instance: InstanceId, ssh: Endpoint, host_key: str
+    ) -> Carried:
+        """Stop the workload, and make the instance's workspace what the VM's is, compared by digests. NotYet while it runs."""
+        ...
+
+    async def end(self, machine: Machine, place: VmPlace, unless_written: bool = False) -> bool:
+        """Nothing serves there any more, as the VM itself says; one that is stopped or gone serves nothing. With
+        `unless_written` False where anything was written there since it serves: then its workload is stopped, and the rest
+        stands. Refused("outdated") where a later failover has been there."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    files: int
+    size_bytes: int
+
+
 @dataclass(frozen=True, slots=True)
 class RestoreReport:
     bytes_done: int
@@ -171,18 +295,108 @@ class SnapshotStore(Protocol):
         """The newest verified snapshot."""
         ...
 
-    async def check_download(self, snapshot: Snapshot, instance: InstanceId, endpoint: Endpoint) -> None:
+    async def verified(self, machine: MachineId, limit: int) -> Sequence[Snapshot]:
+        """Those that a restore could choose from, the newest first."""
+        ...
+
+    async def check_download(
+        self, snapshot: Snapshot, instance: InstanceId, endpoint: Endpoint, host_key: str | None = None
+    ) -> None:
         """Can the instance fetch from the store at all? NotYet while that is being found out, Refused where not."""
         ...
 
     async def restore(
-        self, snapshot: Snapshot, instance: InstanceId, endpoint: Endpoint, workspace_path: str
+        self,
+        snapshot: Snapshot,
+        instance: InstanceId,
+        endpoint: Endpoint,
+        workspace_path: str,
+        host_key: str | None = None,
     ) -> RestoreReport:
-        """Idempotent and resumable. NotYet while it runs, Refused("restore_failed") where it cannot be done."""
+        """Idempotent and resumable. What is sent there may be secret, so the host key that is known is pinned. NotYet while it runs, Refused("restore_failed") where it cannot be done."""
         ...
 
     async def manifest(self, snapshot: Snapshot) -> Mapping[str, str]:
         """Path in the workspace -> SHA-256 (hex). Bytes of a path that are no UTF-8 are surrogates (PEP 383)."""
+        ...
+
+
+class Billing(Protocol):
+    """The provider's own bill."""
+
+    async def bill(self, month: str) -> Bill:
+        """Of the month ("2026-11"), until now at most. Raise Unknown where it did not come whole, and NotYet."""
+        ...
+
+
+class Hook(Protocol):
+    """A program of the operator's that wants to hear of events."""
+
+    async def tell(self, event: Mapping[str, Any]) -> None:
+        """Told at least once; whoever hears the same failover's id again has heard it before. Raise NotYet where it has not
+        been heard."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """One message to one channel."""
+
+    id: str
+    """Of this message: the same one told again bears it again."""
+    ref: str
+    """Of the incident: what a later message with the same one says is about the same."""
+    is_over: bool
+    level: Level
+    title: str
+    text: str
+    at: datetime
+    source: str
+    """Which deployment tells it."""
+    about: tuple[str, ...] = ()
+    """The keys of the incidents."""
+
+
+class Notifier(Protocol):
+    """A channel to people: a messenger, a pager, a program elsewhere."""
+
+    async def tell(self, telling: Telling) -> None:
+        """At least once. Raise NotYet where it was not taken, and Refused where it never will be as it is configured."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    name: str
+    size: int
+
+
+class ObjectStore(Protocol):
+    """Small objects under names with slashes. Every call may be repeated, and raises NotYet where the store did not answer
+    or did not let us in: an error while asking says nothing of what lies there."""
+
+    async def put(self, name: str, body: bytes) -> None:
+        """Whole or not at all, over what was there."""
+        ...
+
+    async def get(self, name: str) -> bytes | None:
+        """None where there is no such object."""
+        ...
+
+    async def list(self, prefix: str) -> tuple[StoredObject, ...]:
+        """All whose name begins so, in the order of their names."""
+        ...
+
+    async def delete(self, name: str) -> None:
+        """Nothing there is success."""
+        ...
+
+
+class AccessKeys(Protocol):
+    """Keys that single instances were given to the store of snapshots."""
+
+    async def revoke(self, key: str) -> None:
+        """No such key is success. Raise NotYet."""
         ...
 
 
@@ -213,6 +427,10 @@ class Fleet(Protocol):
         """The old instance is harmless. Raise Fenced."""
         ...
 
+    async def point_at_vm(self, machine: MachineId, failover: Running, serving: VmServing | None) -> None:
+        """The CPU VM serves in the machine's place, or does no more. Raise Fenced."""
+        ...
+
     async def hand_over(self, machine: MachineId, failover: Running, new: Replacement) -> None:
         """The replacement becomes the machine, in one transaction. Idempotent. Raise Fenced."""
         ...
@@ -227,7 +445,7 @@ class Fleet(Protocol):
 
     async def boots(self, instance: InstanceId, only_live: bool = False) -> frozenset[str]:
         """The boot ids of the lives of the instance's agent that are remembered, the last ones. `only_live`: those whose
-        beats this process heard as they came; others it may only have read back."""
+        beats this process heard as they came, the last one within the grace period; others it may only have read back."""
         ...
 
     def agent_command(self, machine: Machine, instance: InstanceId) -> str:
@@ -319,6 +537,14 @@ class EventLog(Protocol):
 
     async def append_all(self, messages: Sequence[Message]) -> None:
         """All, in order. Raise LogUnavailable."""
+        ...
+
+    async def newest(self, topic: str, limit: int) -> Sequence[Record]:
+        """The last records of each partition, the newest first, without a consumer group. Raise LogUnavailable."""
+        ...
+
+    async def record(self, partition: Partition, offset: int) -> Record | None:
+        """The one at that place; None where it is not kept, or is still to come. Raise LogUnavailable."""
         ...
 
     def consumer(self, group: str, topic: str) -> LogConsumer: ...

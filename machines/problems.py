@@ -25,6 +25,7 @@ STATUS_OF = {
     "failover_in_progress": 409,
     "stale_instance": 409,
     "no_primary": 409,
+    "instance_in_use": 409,
     "not_suspect": 409,
     "unknown_machine": 404,
     "unknown_failover": 404,
@@ -48,6 +49,15 @@ def as_json(found: object) -> str:
 
 
 _MOST_SHOWN = 80
+SECRETS = frozenset({"image_login", "env", "onstart"})
+NOT_SHOWN = "(not shown)"
+
+
+def presentable(field_name: str, found: object) -> object:
+    """What was sent, unless it may be the customer's secret: a refusal is stored, and goes to a topic that others read."""
+    if found is None or isinstance(found, bool) or field_name.partition(".")[0] not in SECRETS:
+        return found
+    return NOT_SHOWN
 
 
 def unfit(field_name: str, found: object, why: str, wanted: str) -> Problem:
@@ -68,6 +78,6 @@ def unknown_machine(machine_id: int) -> Problem:
         404,
         "unknown_machine",
         f"machine {machine_id} is not registered",
-        f"register it: PUT /api/v1/machines/{machine_id}",
+        f"register it: failoverd machines register {machine_id}, or PUT /api/v1/machines/{machine_id}",
         {"machine_id": machine_id},
     )

@@ -7,7 +7,7 @@ next move, make it, write it down.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -17,7 +17,8 @@ from machines.elapsed import CLOCKS_DIFFER_S
 from machines.journal import WHOLE_STEP, Candidate, Entry, Mark, candidates
 from machines.model import FailoverId, HostId, Machine, Rung, Running
 from machines.policy import Policy
-from machines.ports import Clock, Fleet, GpuCloud, Journal, Shell, SnapshotStore, VolumeStore
+from machines.ports import Clock, Fleet, GpuCloud, Journal, Shell, SnapshotStore, VmWorkspaces, VolumeStore
+from machines.reputation import Reputation
 
 T = TypeVar("T")
 
@@ -41,6 +42,8 @@ class Step(Generic[T]):
     waits: int = 20
     late: str = "verify_failed"
     irreversible: bool = False
+    breaks_off: bool = True
+    """A cancel may end its run at any moment; else it waits for the run's end."""
     undo_tries: int = 200
 
 
@@ -69,6 +72,11 @@ class StepContext:
     journal: Journal
     fleet: Fleet
     clock: Clock
+    reputation: Reputation = field(default_factory=Reputation)
+    vms: VmWorkspaces | None = None
+    """None where no provider of CPU VMs is configured."""
+    spent_before: float = 0.0
+    """$ that earlier attempts of this failover have cost."""
 
     def output(self, step: Step[T]) -> T:
         """What an earlier step gave."""
@@ -193,7 +201,12 @@ def is_past_return(strategy: Strategy, entries: Sequence[Entry]) -> bool:
 def is_interruptible(strategy: Strategy, entries: Sequence[Entry], step: Step[Any]) -> bool:
     """May a cancel end the step's run at any moment? It is as if we had crashed in it, which every step bears; only the
     point of no return is never left half-way by our own will."""
-    return not step.irreversible and step is not strategy.steps[-1] and not is_past_return(strategy, entries)
+    return (
+        step.breaks_off
+        and not step.irreversible
+        and step is not strategy.steps[-1]
+        and not is_past_return(strategy, entries)
+    )
 
 
 def unknown_in_a_row(entries: Sequence[Entry], step: str) -> int:

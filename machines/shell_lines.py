@@ -128,27 +128,56 @@ class KeepAgent:
 
 
 @dataclass(frozen=True, slots=True)
+class LaySnapshotOrder:
+    """Where the workspace lies, and the order that comes over standard input: its secrets stand in no command line."""
+
+    workspace: str
+
+    def line(self) -> str:
+        return (
+            f"mkdir -p {HOME} && umask 077 && cat > {HOME}/snapshots.new"
+            f" && printf %s {shlex.quote(self.workspace)} > {HOME}/snapshots.workspace"
+            f" && mv {HOME}/snapshots.new {HOME}/snapshots.json"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class StartServing:
-    """Let the customer's onstart go, then start the agent: the instance becomes its machine."""
+    """Let the customer's keys in and the customer's onstart go, then start the agent: the instance becomes its machine."""
 
     onstart: str | None
     agent: str
     """The line of a KeepAgent."""
+    keys: tuple[str, ...] = ()
+    """Public keys that are let in from now on, each on one line."""
 
     def line(self) -> str:
-        return f"{let_go(self.onstart)}; {self.agent}"
+        return f"{_let_in(self.keys)}{let_go(self.onstart)}; {self.agent}"
 
 
-Line: TypeAlias = ListGpus | CheckPlace | HashFiles | ReadMarker | WriteMarker | ShowAgentStatus | StartServing
+def _let_in(keys: tuple[str, ...]) -> str:
+    if not keys:
+        return ""
+    named = " ".join(shlex.quote(key) for key in keys)
+    known = '"$HOME/.ssh/authorized_keys"'
+    add = f'grep -qsxF -- "$key" {known} || printf \'%s\\n\' "$key" >> {known}'
+    return f'mkdir -p "$HOME/.ssh" && chmod 700 "$HOME/.ssh" && for key in {named}; do {add}; done; '
+
+
+Line: TypeAlias = (
+    ListGpus | CheckPlace | HashFiles | ReadMarker | WriteMarker | ShowAgentStatus | LaySnapshotOrder | StartServing
+)
 
 _CHECK_PLACE = re.compile(rf"mkdir -p {_WORD} && nvidia-smi .*")
 _HASH_FILES = re.compile(rf"cd {_WORD} && xargs .*", re.DOTALL)
 _READ_MARKER = re.compile(rf"cd {_WORD} && {{ cat {_WORD} .*")
 _WRITE_MARKER = re.compile(rf"mkdir -p {_WORD} && echo (\d+) > {_WORD}")
+_LAY_ORDER = re.compile(rf"mkdir -p {re.escape(HOME)} && umask 077 && cat > \S+ && printf %s {_WORD} > .*")
 _KEEP_AGENT = re.compile(
     rf"mkdir -p .*?printf %s {_WORD} > .*?printf '%s\\n' {_WORD} > .*?2>&1 \|\| (.*); \}} && {{ grep .*", re.DOTALL
 )
 _START_SERVING = re.compile(r"(.*?(?:serve\"|; fi)); (mkdir -p \"\$HOME/\.failoverd\" && umask .*)", re.DOTALL)
+_LET_IN = re.compile(r"mkdir -p \"\$HOME/\.ssh\" .*? for key in (.*?); do grep .*?; done; ", re.DOTALL)
 _LET_GO = re.compile(rf".*? -c {_WORD} >> .*", re.DOTALL)
 
 
@@ -182,9 +211,13 @@ def _guess(text: str) -> Line | None:
         return ReadMarker(_unquoted(found[1]), _unquoted(found[2]))
     if found := _WRITE_MARKER.fullmatch(text):
         return WriteMarker(_unquoted(found[1]), int(found[2]), _unquoted(found[3]))
+    if found := _LAY_ORDER.fullmatch(text):
+        return LaySnapshotOrder(_unquoted(found[1]))
     if found := _START_SERVING.fullmatch(text):
-        onstart = _LET_GO.fullmatch(found[1])
-        return StartServing(_unquoted(onstart[1]) if onstart else None, found[2])
+        keys = _LET_IN.match(found[1])
+        onstart = _LET_GO.fullmatch(found[1][keys.end() :] if keys else found[1])
+        named = tuple(shlex.split(keys[1])) if keys else ()
+        return StartServing(_unquoted(onstart[1]) if onstart else None, found[2], named)
     return None
 
 

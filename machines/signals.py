@@ -86,6 +86,8 @@ class Deferred:
     because: str
     look_at: datetime
     waits_for: WaitsFor | None = None
+    would_begin: bool = False
+    """It would have begun, were the machine not only observed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +226,14 @@ class Notify:
     resolves: bool = False
 
 
-Effect: TypeAlias = Probe | RequestAdmission | BeginAttempt | EndFailover | Notify
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """Tell that a failover would have begun now, of a machine that is only observed."""
+
+    because: str
+
+
+Effect: TypeAlias = Probe | RequestAdmission | BeginAttempt | EndFailover | Notify | Observed
 
 
 @dataclass(frozen=True, slots=True)

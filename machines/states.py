@@ -53,7 +53,7 @@ class Edge:
 
 _SERVING = (State.HEALTHY, State.RECOVERED)
 _STARTABLE = (State.HEALTHY, State.DETECTING, State.RECOVERED, State.FAILED)
-_ATTEMPTS = (State.WARM_POOL_ATTEMPT, State.CPU_STANDBY_ATTEMPT, State.REGIONAL_VOLUME_ATTEMPT)
+ATTEMPTS = (State.WARM_POOL_ATTEMPT, State.CPU_STANDBY_ATTEMPT, State.REGIONAL_VOLUME_ATTEMPT)
 
 
 def _edges(sources: tuple[State, ...], trigger: Trigger, target: State, because: str) -> tuple[Edge, ...]:
@@ -74,17 +74,17 @@ EDGES: tuple[Edge, ...] = (
     *_edges(_STARTABLE, Trigger.REGIONAL_VOLUME_STARTED, State.REGIONAL_VOLUME_ATTEMPT, _ADMITTED),
     Edge(State.WARM_POOL_ATTEMPT, Trigger.REGIONAL_VOLUME_STARTED, State.REGIONAL_VOLUME_ATTEMPT, _NEXT),
     Edge(State.CPU_STANDBY_ATTEMPT, Trigger.REGIONAL_VOLUME_STARTED, State.REGIONAL_VOLUME_ATTEMPT, _NEXT),
-    *_edges(_ATTEMPTS, Trigger.ATTEMPT_SUCCEEDED, State.RECOVERED, "the replacement was verified and holds the fence"),
-    *_edges(_ATTEMPTS, Trigger.PRIMARY_KEPT, State.HEALTHY, "ended or cancelled; the primary is unfenced and speaking"),
+    *_edges(ATTEMPTS, Trigger.ATTEMPT_SUCCEEDED, State.RECOVERED, "the replacement was verified and holds the fence"),
+    *_edges(ATTEMPTS, Trigger.PRIMARY_KEPT, State.HEALTHY, "ended or cancelled; the primary is unfenced and speaking"),
     *_edges(
-        _ATTEMPTS,
+        ATTEMPTS,
         Trigger.ATTEMPT_CANCELLED,
         State.DETECTING,
         "cancelled before the point of no return; undone; the primary is silent",
     ),
-    *_edges(_ATTEMPTS, Trigger.ATTEMPTS_EXHAUSTED, State.FAILED, "every strategy of the ladder was tried and undone"),
+    *_edges(ATTEMPTS, Trigger.ATTEMPTS_EXHAUSTED, State.FAILED, "every strategy of the ladder was tried and undone"),
     *_edges(
-        _ATTEMPTS,
+        ATTEMPTS,
         Trigger.ATTEMPT_PARKED,
         State.FAILED,
         "an undo or a finish is stuck; a person was told; debts stand",
@@ -127,10 +127,6 @@ def edge(state: State, trigger: Trigger) -> Edge:
 def advance(state: State, trigger: Trigger) -> State:
     """Follow the one edge that leaves the state on the trigger; raise IllegalTransition where there is none."""
     return edge(state, trigger).target
-
-
-def is_attempt(state: State) -> bool:
-    return state in _ATTEMPTS
 
 
 def as_mermaid() -> str:

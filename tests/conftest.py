@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import structlog
 
 from daemon.simulate import QUIET, be_quiet
 from tests import test_api_stage
-from tests.servers import databases, ladder, topics
+from tests.servers import databases, ladder, s3, topics
 from tests.servers.kafka import KafkaBroker
 from tests.servers.sshd import Sshd, sshd_server
 
@@ -29,6 +30,11 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     return True
 
 
+def pytest_configure() -> None:
+    """Tables are as wide as their content in every process of the run; a parallel run gives its processes a width."""
+    os.environ.pop("COLUMNS", None)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--rewrite", action="store_true", help="write the transcripts of tests/scenarios anew")
 
@@ -38,6 +44,8 @@ def pytest_report_header() -> list[str]:
         f"kafka: {ladder.kafka_rung()}",
         f"postgresql: {ladder.postgres_rung()}",
         f"ssh: {ladder.sshd_rung()}",
+        f"s3: {s3.s3_rung()}",
+        f"restic: {s3.restic_rung()}",
     ]
 
 
@@ -102,6 +110,13 @@ def own_kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka
     """A broker that the module may pause and kill; it leaves it running."""
     with ladder.local_broker(tmp_path_factory.mktemp("own-kafka")) as broker:
         yield broker
+
+
+@pytest.fixture(scope="session")
+def s3_bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[s3.Bucket]:
+    """The run's bucket; every test writes under a prefix of its own."""
+    with s3.s3_server(tmp_path_factory.mktemp("s3")) as bucket:
+        yield bucket
 
 
 @pytest.fixture(scope="session")

@@ -5,15 +5,32 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import asyncssh
 import pytest
 
 from daemon.api import beat_token
 from daemon.api.documents import MachineAnswer, MachinesAnswer
+from daemon.registration import news_of
+from machines.cpu_vm import CpuStandby, VmId, VmPlace, VmServing, Zone
 from machines.failover import Probed, Silenced
-from machines.model import InstanceId, MachineId, Mode, Source, Testimony, Word, Workload
+from machines.model import (
+    FailoverId,
+    HostId,
+    InstanceId,
+    Machine,
+    MachineId,
+    Mode,
+    Source,
+    Standby,
+    Testimony,
+    Word,
+    Workload,
+)
+from machines.states import State
 from tests.test_api_stage import BEGIN, TOKEN, instance, stage
 
 PATH = "/api/v1/machines"
+PUBLIC_KEY = asyncssh.generate_private_key("ssh-ed25519", comment="me").export_public_key().decode().strip()
 
 
 async def test_a_machine_is_registered_with_its_agents_token() -> None:
@@ -44,6 +61,45 @@ async def test_a_put_resets_nothing_that_it_does_not_name() -> None:
         assert {name: shown[name] for name in shown} == {name: view[name] for name in shown}
 
 
+async def test_the_customers_keys_and_the_way_its_image_starts_are_kept_and_a_registrys_password_is_never_shown() -> (
+    None
+):
+    async with stage() as s:
+        s.outside.instances[456789] = replace(instance(456789), runtype="jupyter_direc ssh_direc ssh_proxy")
+        body = {
+            "gpu_instance_id": 456789,
+            "ssh_keys": [f"  {PUBLIC_KEY}\n"],
+            "image_login": "-u me -p hunter2 r.example",
+        }
+        answer = await s.http.put(f"{PATH}/123", json=body)
+        view = answer.json()
+        assert answer.status_code == 201, view
+        assert (view["runtype"], view["ssh_keys"]) == ("jupyter_direc ssh_direc ssh_proxy", [PUBLIC_KEY])
+        assert "hunter2" not in answer.text
+        workload = (await s.stored()).workload
+        assert workload.image_login == "-u me -p hunter2 r.example"
+        s.outside.instances[456789] = replace(instance(456789), runtype="args")
+        await s.http.put(f"{PATH}/123", json={"gpu_instance_id": 456789, "ssh_keys": []})
+        workload = (await s.stored()).workload
+        assert (workload.runtype, workload.ssh_keys) == ("jupyter_direc ssh_direc ssh_proxy", ())
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"image_login": ["hunter2"]},
+        {"image_login": "hunter2" * 1000},
+        {"env": {"A": ["hunter2"]}},
+        {"onstart": ["hunter2"]},
+    ],
+)
+async def test_a_secret_in_the_wrong_form_is_refused_without_being_repeated(body: dict[str, Any]) -> None:
+    async with stage() as s:
+        answer = await s.http.put(f"{PATH}/123", json=body)
+        assert answer.status_code == 400
+        assert "hunter2" not in answer.text
+
+
 BAD_BODIES: list[tuple[str, dict[str, Any]]] = [
     ("priority", {"priority": "5"}),
     ("priority", {"priority": True}),
@@ -53,8 +109,12 @@ BAD_BODIES: list[tuple[str, dict[str, Any]]] = [
     ("max_price", {"max_price": 0}),
     ("max_price", {"max_price": "0.5"}),
     ("region", {"region": "Austria"}),
+    ("region", {"region": "XX"}),
+    ("image_login", {"image_login": "hunter2"}),
     ("gpu_instance_id", {"gpu_instance_id": 1}),
     ("env.A", {"env": {"A": 1}}),
+    ("ssh_keys.0", {"ssh_keys": ["ssh-ed25519 nonsense"]}),
+    ("image_login", {"image_login": ""}),
     ("more", {"more": 1}),
 ]
 
@@ -65,6 +125,49 @@ async def test_a_bad_registration_is_400_with_its_field(name: str, body: dict[st
         answer = await s.http.put(f"{PATH}/123", json=body)
         assert (answer.status_code, answer.json()["field"]) == (400, name)
         assert (await s.http.get(f"{PATH}/123")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "has", [{"primary": 7004}, {"primary": 7003, "standby": Standby(InstanceId(7004), HostId(60))}]
+)
+async def test_an_instance_that_another_machine_has_is_refused(has: dict[str, Any]) -> None:
+    """A failover of the one would stop the living instance of the other."""
+    async with stage() as s:
+        await s.machine(1, **has)
+        s.outside.instances[7004] = instance(7004)
+        answer = await s.http.put(f"{PATH}/2", json={"gpu_instance_id": 7004})
+        problem = answer.json()
+        assert (answer.status_code, problem["code"], problem["field"]) == (409, "instance_in_use", "gpu_instance_id")
+        assert problem["machine_id"] == 1
+        assert (await s.http.get(f"{PATH}/2")).status_code == 404
+        assert (await s.http.put(f"{PATH}/1", json={"priority": 3})).status_code == 200
+
+
+async def test_no_failover_begins_of_a_machine_whose_instance_is_anothers_too() -> None:
+    """Two that were registered so before that was refused."""
+    async with stage() as s:
+        await s.machine(1, 7004)
+        await s.machine(2, 7004)
+        body = {"machine_id": 2, "gpu_instance_id": 7004, "ssh_host": "ssh4.vast.ai", "ssh_port": 12345}
+        answer = await s.http.post("/api/v1/failover/execute", json=body)
+        assert (answer.status_code, answer.json()["code"]) == (409, "instance_in_use")
+        assert (await s.stored(2)).failover is None
+
+
+@pytest.mark.parametrize("name", ["7", "last", "fo_abc"])
+async def test_a_name_that_could_be_mistaken_is_refused(name: str) -> None:
+    async with stage() as s:
+        answer = await s.http.put(f"{PATH}/2", json={"name": name})
+        assert (answer.status_code, answer.json()["field"]) == (400, "name")
+        assert "can be mistaken for" in answer.json()["detail"]
+
+
+async def test_a_name_is_one_machines() -> None:
+    async with stage() as s:
+        assert (await s.http.put(f"{PATH}/1", json={"name": "alpha"})).status_code == 201
+        answer = await s.http.put(f"{PATH}/2", json={"name": "alpha"})
+        assert (answer.status_code, answer.json()["code"], answer.json()["machine_id"]) == (409, "name_in_use", 1)
+        assert (await s.http.put(f"{PATH}/1", json={"name": "alpha", "priority": 2})).status_code == 200
 
 
 async def test_the_fleet_comes_in_pages() -> None:
@@ -155,6 +258,7 @@ async def test_an_explanation_names_the_pause_and_the_mode() -> None:
         await s.machine()
         await s.http.post("/api/v1/pause", json={"minutes": 5, "reason": "maintenance"})
         assert "maintenance" in (await s.http.get(f"{PATH}/123/explain")).json()["next"]
+        await s.http.post("/api/v1/resume")
         await s.http.put(f"{PATH}/123", json={"auto_failover": "observe"})
         assert "observe" in (await s.http.get(f"{PATH}/123/explain")).json()["next"]
 
@@ -205,6 +309,27 @@ async def test_a_machine_in_a_failover_is_not_active() -> None:
         assert (await s.http.get(f"{PATH}/123/active")).status_code == 200
 
 
+async def test_a_machine_whose_cpu_vm_serves_is_active_there() -> None:
+    async with stage() as s:
+        machine = await s.machine()
+        serving = VmServing("203.0.113.7", 22, "ssh-ed25519 AAAA", BEGIN)
+        place = VmPlace(Zone("europe-west4-a"), "fo-x-m123-cpu-1-0", VmId(7))
+        dead = replace(machine, state=State.FAILED, cpu_standby=CpuStandby(vm=place, serving=serving))
+        await s.store.transact(lambda tx: tx.save_machine(dead))
+        answer = (await s.http.get(f"{PATH}/123/active")).json()
+        assert (answer["active"], answer["served_by"]) == (True, "cpu_vm")
+        assert (answer["ssh_host"], answer["ssh_port"], answer["ssh_host_key"]) == (
+            "203.0.113.7",
+            22,
+            "ssh-ed25519 AAAA",
+        )
+        asked_of_it = await s.http.get(f"{PATH}/123/active", params={"gpu_instance_id": "456789"})
+        assert asked_of_it.status_code == 503
+        view = (await s.http.get(f"{PATH}/123")).json()
+        MachineAnswer.model_validate(view)
+        assert view["cpu_standby"]["serving"]["ssh_host"] == "203.0.113.7"
+
+
 async def test_a_machine_without_an_instance_is_shown_and_not_active() -> None:
     async with stage() as s:
         machine = await s.machine(primary=None)
@@ -243,3 +368,13 @@ async def test_an_id_that_is_too_large_is_told_the_largest(path: str) -> None:
         answer = await s.http.get(path)
         assert (answer.status_code, answer.json()["field"]) == (400, "machine_id")
         assert "less than or equal to 4611686018427387903" in answer.json()["detail"]
+
+
+def test_the_configuration_does_not_put_a_machine_back_on_what_a_failover_moved_it_off() -> None:
+    """Seen: at each start a machine was put on the volume again that it had left, and whose deletion was owed."""
+    body = {"name": "trainer", "gpu_instance_id": 1, "volume_id": 881, "volume_path": "/data", "priority": 3}
+    known = Machine(MachineId(7), "trainer")
+    assert news_of(body, None) == news_of(body, known) == body
+    there = replace(known, primary=InstanceId(2))
+    assert sorted(news_of(body, there)) == ["name", "priority", "volume_id", "volume_path"]
+    assert sorted(news_of(body, replace(there, last_failover=FailoverId("fo_1")))) == ["name", "priority"]

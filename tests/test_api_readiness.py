@@ -300,3 +300,15 @@ async def test_a_poll_rests_only_after_a_long_listing_that_was_answered_and_a_mi
             await s.clock.advance(0.1)
         await poll()
         assert asked == [0.0, took_s + rest_s]
+
+
+async def test_a_machine_tells_how_old_its_last_snapshot_is() -> None:
+    async with stage() as s:
+        await s.machine()
+        assert (await s.http.get("/api/v1/machines/123")).json()["snapshot_age_seconds"] is None
+        s.outside.make_ready()
+        await s.http.get("/api/v1/failover/readiness/123?refresh=true")
+        await s.clock.advance(60)
+        for path, body in (("/machines/123", lambda found: found), ("/machines", lambda found: found["machines"][0])):
+            found = body((await s.http.get(f"/api/v1{path}")).json())
+            assert found["snapshot_age_seconds"] == 360.0

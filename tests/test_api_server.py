@@ -14,7 +14,7 @@ import structlog
 
 from adapters.system_clock import SystemClock
 from daemon.api import ApiServer
-from daemon.api.server import is_loopback
+from daemon.setting_kinds import is_loopback
 from tests.test_api_stage import EXECUTE, HEADERS, Stage, stage
 
 
@@ -132,3 +132,9 @@ async def test_without_a_token_only_this_machine_is_served() -> None:
 def test_only_addresses_that_are_surely_ours_are_loopback() -> None:
     assert all(is_loopback(host) for host in ("127.0.0.1", "127.9.9.9", "::1", "localhost"))
     assert not any(is_loopback(host) for host in ("0.0.0.0", "", "::", "localhost.example.org", "10.0.0.1"))
+
+
+async def test_a_client_that_still_sends_what_is_too_much_sees_why_it_is_refused() -> None:
+    async with stage() as s, served(s) as (_, client, _running):
+        answer = await client.put("/api/v1/machines/7", content=b" " * (4 * 1024 * 1024))
+        assert (answer.status_code, answer.json()["code"]) == (413, "too_large")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -17,13 +17,27 @@ from adapters.sql.executor import Store
 from adapters.sql.store import SqlStore
 from daemon.announce import Announcer
 from daemon.api import Check, Services, create_app
+from daemon.api.limits import Limits
 from daemon.blindness import Blindness
 from daemon.commands import Commands
+from daemon.contracts import ContractWatch
+from daemon.credit import CreditWatch
+from daemon.event_feed import EventFeed
+from daemon.ingest import Ingest, IngestSettings
 from daemon.leases import Leases
 from daemon.loop import Loop
+from daemon.metrics import Meters
+from daemon.metrics_page import MetricsPage
+from daemon.policy_book import PolicyBook
+from daemon.policy_desk import PolicyDesk
+from daemon.publisher import Publisher
 from daemon.readiness import ReadinessPoll
 from daemon.registry import Registry
+from daemon.settings import PolicySection
+from daemon.tokens import TokenBook
+from daemon.webhooks import WebhookDoor, WebhookPlace
 from events import topics
+from machines.detector import Detector
 from machines.failover import AttemptEnded, Lost, Won
 from machines.model import (
     Endpoint,
@@ -47,10 +61,10 @@ from machines.model import (
     Volume,
     VolumeId,
 )
-from machines.policy import Policy
 
 T = TypeVar("T")
 TOKEN = "fa_operators_token"
+WEBHOOK_SECRET = "whsec_of_the_stage"
 BEGIN = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 STORE_URL: str | None = None
 """Set by conftest.py: every test on this stage runs on both stores. None is SQLite in memory."""
@@ -159,6 +173,12 @@ class Outside:
             raise self.fault
         return Listing({InstanceId(number): row for number, row in self.instances.items()}, True, BEGIN)
 
+    async def logs(self, instance: InstanceId, lines: int, of_daemon: bool = False) -> str:
+        if self.fault is not None:
+            raise self.fault
+        told = [f"{'daemon' if of_daemon else 'container'} of {instance}", "epoch 1", "epoch 2"]
+        return "\n".join(told[-lines:])
+
     async def search(self, query: OfferQuery, host: HostId | None = None) -> tuple[Offer, ...]:
         return self.offers
 
@@ -167,6 +187,9 @@ class Outside:
 
     async def newest(self, machine: MachineId, now: datetime) -> Snapshot | None:
         return self.snapshot
+
+    async def verified(self, machine: MachineId, limit: int) -> Sequence[Snapshot]:
+        return [self.snapshot] if self.snapshot is not None else []
 
     def make_ready(self, machine: int = 123) -> None:
         self.snapshot = Snapshot("s1", MachineId(machine), BEGIN - timedelta(minutes=5), 1000)
@@ -270,20 +293,56 @@ async def stage(
     token: str = TOKEN,
     inline: bool = True,
     health: Callable[[], Mapping[str, Check | str]] = dict,
+    has_hook: bool = False,
+    policies: PolicyBook | None = None,
+    configured: Mapping[int, Mapping[str, Any]] | None = None,
+    limits: Limits | None = None,
 ) -> AsyncIterator[Stage]:
-    clock, outside, random, policy = StillClock(), Outside(), Numbers(), Policy()
+    clock, outside, random = StillClock(), Outside(), Numbers()
+    policy = policies or PolicyBook(PolicySection())
     store = Store(SqlStore.in_memory() if STORE_URL is None else SqlStore(STORE_URL), inline=inline)
     announcer = Announcer("test")
     tell_blindness = Blindness(store, clock, Leases(store, clock, "one")).tell
-    loop = Loop(store, policy, clock, random, announcer, lambda machine, instance: "agent", tell_blindness)
-    registry = Registry(store, loop, outside, announcer, clock)  # type: ignore[arg-type]
-    commands = Commands(store, loop, registry, announcer, clock, random)
+    loop = Loop(store, policy, clock, random, announcer, lambda machine, instance: "agent", tell_blindness, has_hook)
+    registry = Registry(store, loop, outside, announcer, clock, policies=policy)  # type: ignore[arg-type]
+    desk = PolicyDesk(store, loop, policy, announcer, clock, configured or {})
+    commands = Commands(store, loop, registry, announcer, clock, random, desk)
     log = EmbeddedLog(clock)
     await log.start()
     await log.ensure_topics(topics.specs())
-    readiness = ReadinessPoll(loop, outside, outside, outside, policy, clock)  # type: ignore[arg-type]
+    readiness = ReadinessPoll(loop, outside, outside, outside, policy, clock, ContractWatch(store, policy, clock))  # type: ignore[arg-type]
+    credit = CreditWatch(store, outside, policy, clock)  # type: ignore[arg-type]
+    webhooks = WebhookDoor(WebhookPlace(secret=WEBHOOK_SECRET), store, loop, credit, outside, clock, "test")  # type: ignore[arg-type]
+    ingest = Ingest(IngestSettings(topics.HEARTBEATS, 1), log, Detector(policy), policy, clock, "d1", loop)
+    publisher = Publisher(store, log, clock, lambda: True)
+    feed, meters = EventFeed(store, clock, announcer), Meters(clock, "0.1.0")
+    loop.on_saved, commands.on_asked = meters.saved, meters.command
+    page = MetricsPage(
+        meters, store, loop, ingest, publisher, readiness, credit, Leases(store, clock, "one"), feed, clock, "", False
+    )
     services = Services(
-        store, loop, commands, registry, readiness, log, topics.HEARTBEATS, clock, token, policy, "0.1.0", health
+        store,
+        loop,
+        commands,
+        registry,
+        readiness,
+        log,
+        topics.HEARTBEATS,
+        clock,
+        token,
+        policy,
+        desk,
+        "0.1.0",
+        health,
+        webhooks,
+        outside,  # type: ignore[arg-type]
+        outside,  # type: ignore[arg-type]
+        feed,
+        page,
+        random,
+        outside,  # type: ignore[arg-type]
+        tokens=TokenBook(store, clock, random),
+        limits=limits or Limits(),
     )
     app = create_app(services)
     transport = httpx.ASGITransport(app, client=("127.0.0.1", 1))

@@ -134,6 +134,8 @@ async def test_a_cancel_ends_a_step_that_hangs_and_everything_is_given_back(
 
         ended = await until(play, over)
         assert (ended["error"], ended["cancel_asked"]) == ("cancelled", True)
+        # Whoever cancelled it knows of it.
+        assert (ended["wants_a_look"], (await http.get("/fleet")).json()["unacknowledged"]) == (False, 0)
         truth = await play.truth()
         assert {row["id"] for row in truth["instances"]} == before
         assert [row["id"] for row in truth["instances"] if row["serving"]] == [one.instance]

@@ -9,13 +9,17 @@ from typing import Any
 
 import pytest
 
+from machines.brake import in_a_storm
 from machines.elapsed import Elapsed
 from machines.errors import NotYet, Refused
 from machines.journal import Entry, Mark
 from machines.model import (
     Claim,
     Debt,
+    Endpoint,
     FailoverId,
+    FenceGrade,
+    FenceProof,
     HostId,
     Instance,
     InstanceId,
@@ -29,13 +33,16 @@ from machines.model import (
     Reason,
     Rung,
     Running,
+    Snapshot,
     Status,
     VolumeId,
     VolumeMount,
 )
 from machines.policy import Policy
+from machines.ports import ShellResult
+from machines.reputation import HostRecord, Reputation
 from machines.saga import StepContext
-from machines.strategies.candidates import Wish, rent_candidate
+from machines.strategies.candidates import STEP, Wish, rent_candidate
 from tests.test_api_stage import BEGIN, StillClock
 
 RUNNING = Running(FailoverId("fo_1"), Reason.HTTP, (Rung.CPU_STANDBY,), 0, BEGIN, 1)
@@ -154,6 +161,22 @@ async def test_where_one_host_is_all_there_is_one_racer_runs() -> None:
     assert await hosts_of(Market((offer(1, host=20), offer(2, host=20))), Wish()) == [20]
 
 
+@pytest.mark.parametrize(("grade", "repeats", "minutes"), [("destroyed", 0, 9), ("destroyed", 1, 0), ("stopped", 0, 0)])
+async def test_a_host_for_whose_gpu_the_old_instance_was_destroyed_is_waited_for_as_long_as_a_market(
+    grade: str, repeats: int, minutes: float
+) -> None:
+    """Seen: after 30 s the copy was taken, which is older, and the newer volume was deleted."""
+    wish = Wish(host=HostId(1), volume=VolumeMount(VolumeId(5), "/workspace"))
+    running = replace(RUNNING, proof=FenceProof(FenceGrade(grade), "read back", BEGIN), repeats=repeats)
+    clock, written = StillClock(), Written([Entry(STEP, Mark.STARTED, BEGIN)])
+    await clock.advance(minutes * 60)
+    with pytest.raises(NotYet):
+        await rent_candidate(replace(context(Market(()), written, clock), failover=running), wish)
+    await clock.advance(66)
+    with pytest.raises(Refused):
+        await rent_candidate(replace(context(Market(()), written, clock), failover=running), wish)
+
+
 async def test_the_machines_own_host_is_taken_where_it_is_wished_for() -> None:
     volume = VolumeMount(VolumeId(5), "/workspace")
     market = Market((offer(1, host=1), offer(2, host=1)))
@@ -193,3 +216,102 @@ async def test_a_step_before_a_restart_gives_up_none_either(hours: int) -> None:
     assert await look(market, written, clock) == []
     await clock.advance(Policy().boot_timeout_s / 2 + 2)
     assert len(await look(market, written, clock)) == 2
+
+
+DEADLY = Reputation(100, 58)
+
+
+async def width(market: Market, **more: Any) -> int:
+    with pytest.raises(NotYet):
+        await rent_candidate(replace(context(market, Written()), **more), Wish())
+    return len(market.rented)
+
+
+async def test_a_race_is_as_wide_as_the_markets_record_of_dead_boots_asks_for() -> None:
+    offers = tuple(offer(number, host=number) for number in range(20, 40))
+    assert await width(Market(offers)) == 2
+    assert await width(Market(offers), reputation=DEADLY) == 3
+    worse = Reputation(100, 80)
+    assert await width(Market(offers), reputation=worse) == 5
+    assert await width(Market(offers), reputation=DEADLY, policy=in_a_storm(Policy())) == 1
+
+
+async def test_a_host_that_failed_lately_is_taken_only_where_there_is_no_other() -> None:
+    bad = HostRecord(HostId(20), 1, 1, 1, BEGIN, BEGIN, BEGIN + timedelta(hours=1))
+    known = Reputation(10, 1, {HostId(20): bad})
+    market = Market((offer(1, host=20), offer(2, host=30)))
+    await width(market, reputation=known)
+    assert [int(claim.offer.host) for claim in market.rented] == [30]
+    market = Market((offer(1, host=20),))
+    await width(market, reputation=known)
+    assert [int(claim.offer.host) for claim in market.rented] == [20]
+
+
+async def test_no_rental_is_begun_that_the_failovers_budget_does_not_allow() -> None:
+    """One boot at 0.4 $/h may take seven minutes, which is 0.0467 $."""
+    offers = tuple(offer(number, host=number) for number in range(20, 30))
+    assert await width(Market(offers), policy=Policy(max_failover_cost=0.05)) == 1
+    assert await width(Market(offers), policy=Policy(max_failover_cost=0.1)) == 2
+    market = Market(offers)
+    poor = replace(context(market, Written()), spent_before=0.96, policy=Policy(max_failover_cost=1.0))
+    with pytest.raises(Refused, match=r"budget_exceeded: .*policy\.max_failover_cost") as refused:
+        await rent_candidate(poor, Wish())
+    assert (refused.value.code, market.rented) == ("budget_exceeded", [])
+
+
+@dataclass
+class Churning(Market):
+    """Others are faster at every offer."""
+
+    async def rent(self, claim: Claim) -> InstanceId:
+        self.rented.append(claim)
+        raise Refused("no_offer_matches", "the offer is gone")
+
+
+async def test_offers_that_others_had_taken_are_no_verdict_on_the_market() -> None:
+    """Seen: eight offers of one search were gone, and the machine was given up."""
+    market, written = Churning(tuple(offer(number, host=number) for number in range(20, 60))), Written()
+    for looks in (1, 2):
+        with pytest.raises(NotYet, match="searching anew"):
+            await rent_candidate(context(market, written), Wish())
+        assert len(market.rented) == 5 * looks
+
+
+class Serving(Market):
+    """What it rents is up at once."""
+
+    async def list(self, max_age_s: float = 0.0, about: object = None) -> Listing:
+        listing = await super().list(max_age_s, about)
+        up = {"status": Status.RUNNING, "ssh": Endpoint("ssh4.vast.ai", 1)}
+        return replace(listing, instances={key: replace(row, **up) for key, row in listing.instances.items()})
+
+
+class Answering:
+    """A shell that shows a GPU and room on the disk."""
+
+    async def run(self, *args: object, **named: object) -> ShellResult:
+        return ShellResult(0, "RTX 4090\n---\n/dev/x 9 9 99999999 1% /\n", "", "key")
+
+
+@dataclass
+class Refusing:
+    """A store of snapshots from which nothing is fetched."""
+
+    code: str
+
+    async def check_download(self, *args: object) -> None:
+        raise Refused(self.code, "nothing can be fetched")
+
+
+@pytest.mark.parametrize(
+    ("code", "is_dead"), [("restore_failed", True), ("provider_unavailable", False), ("no_snapshot", False)]
+)
+async def test_what_the_store_of_snapshots_refuses_is_no_dead_boot_of_the_host(code: str, is_dead: bool) -> None:
+    market, written = Serving((offer(1, 70),), shows=True), Written()
+    parts: dict[str, Any] = {"shell": Answering(), "snapshots": Refusing(code)}
+    wish = Wish(snapshot=Snapshot("s", MachineId(7), BEGIN, 1))
+    for _ in range(2):
+        with pytest.raises(NotYet):
+            await rent_candidate(replace(context(market, written), **parts), wish)
+    [dropped] = [entry for entry in written.entries if entry.mark is Mark.DROPPED]
+    assert ("host" in dropped.output) is is_dead

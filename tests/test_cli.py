@@ -10,13 +10,31 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
+from benchmarks import cli_start
 from daemon.cli_app import app
 from machines.states import EDGES, as_mermaid
 
 CLI = (sys.executable, "-W", "error", "-m", "daemon.cli")
 CLEAN_ENV = {name: value for name, value in os.environ.items() if not name.startswith("FAILOVERD_")}
+PROGRAMS = ("run", "sim", "demo", "agent", "version", "completion", "export")
+READING = (
+    "status",
+    "top",
+    "show",
+    "history",
+    "report",
+    "queue",
+    "orphans",
+    "check",
+    "states",
+    "machines",
+    "snapshot",
+    "logs",
+)
+ACTING = ("failover", "drill", "cancel", "dlq")
 
 
 def invoke(*arguments: str) -> tuple[int, str]:
@@ -55,16 +73,17 @@ def modules_after(*arguments: str) -> tuple[object, set[str]]:
 
 
 def test_the_version_is_printed() -> None:
-    code, text = invoke("version")
-    assert code == 0
-    assert text.startswith("failoverd 0.")
+    for way in ("version", "--version"):
+        code, text = invoke(way)
+        assert code == 0
+        assert text.startswith("failoverd 0.")
 
 
 def test_help_names_every_command_and_begins_with_the_one_to_try_first() -> None:
     code, text = invoke("--help")
     assert code == 0
     assert "failoverd demo" in text
-    for name in ("run", "sim", "demo", "agent", "status", "show", "failover", "states", "version"):
+    for name in (*PROGRAMS, *READING, *ACTING):
         assert f"\n  {name} " in text
 
 
@@ -100,13 +119,95 @@ def test_an_agent_that_is_told_too_little_exits_with_2() -> None:
     assert "nobody to beat to" in done.stderr
 
 
-def test_status_imports_no_adapter_no_database_and_no_server() -> None:
-    code, modules = modules_after("status", "--url", f"http://127.0.0.1:{free_port()}")
-    assert code == 8
+HEAVY = {
+    "adapters",
+    "machines",
+    "events",
+    "sqlalchemy",
+    "sqlmodel",
+    "alembic",
+    "fastapi",
+    "uvicorn",
+    "asyncssh",
+    "aiokafka",
+}
+PROVIDERS = {
+    "google",
+    "googleapiclient",
+    "b2sdk",
+    "apscheduler",
+    "structlog",
+    "msgspec",
+    "transitions",
+    "boto3",
+    "apprise",
+}
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        "--help",
+        "version",
+        "status",
+        "history",
+        "report",
+        "machines",
+        "show 1",
+        "failover 1 --dry-run",
+        "failover 1 --yes",
+        "drill 1",
+        "cancel 1 --yes",
+        "snapshot list 1",
+        "logs 1",
+        "dlq list",
+        "dlq replay 0-0",
+        "orphans",
+        "queue",
+        "check",
+    ],
+)
+def test_no_verb_that_asks_the_daemon_loads_an_adapter_a_database_or_a_provider(verb: str) -> None:
+    asks = verb not in ("--help", "version")
+    where = ["--url", f"http://127.0.0.1:{free_port()}"] if asks else []
+    code, modules = modules_after(*verb.split(), *where)
+    # Nagios' own code for critical is what `check` says of a daemon that does not answer.
+    assert code == (0 if not asks else 2 if verb == "check" else 8)
     packages = {name.partition(".")[0] for name in modules}
-    heavy = {"adapters", "machines", "events", "sqlalchemy", "alembic", "fastapi", "uvicorn", "asyncssh", "aiokafka"}
     # typer itself loads pydantic where a command has options; nothing of ours may.
-    assert not packages & {*heavy, "apscheduler", "google", "b2sdk", "structlog"}
+    assert not packages & (HEAVY | PROVIDERS)
+
+
+def test_help_and_status_cost_little_cpu_beside_a_bare_interpreter() -> None:
+    _, help_start, status_start = cli_start.measure(3)
+    assert help_start.ratio < cli_start.HELP_RATIO
+    assert status_start.ratio < cli_start.STATUS_RATIO
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_a_script_that_asks_the_program_itself(shell: str) -> None:
+    code, text = invoke("completion", shell)
+    assert code == 0
+    assert "_FAILOVERD_COMPLETE" in text
+
+
+def test_the_shell_is_told_which_verbs_and_options_could_stand_next() -> None:
+    def offered(words: str, place: int) -> set[str]:
+        asked = {"_FAILOVERD_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(place)}
+        done = subprocess.run(CLI, env={**CLEAN_ENV, **asked}, capture_output=True, text=True, timeout=60, check=True)
+        return set(done.stdout.split())
+
+    assert offered("failoverd sta", 1) == {"status", "states"}
+    assert "--output" in offered("failoverd status --o", 2)
+
+
+def test_export_prints_both_contracts_without_a_daemon() -> None:
+    code, text = invoke("export", "openapi")
+    assert code == 0
+    assert json.loads(text)["openapi"].startswith("3.1")
+    code, text = invoke("export", "asyncapi", "--prefix", "eu.", "-o", "yaml")
+    assert code == 0
+    assert yaml.safe_load(text)["channels"]["commands"]["address"] == "eu.failover.commands.v1"
 
 
 def free_port() -> int:

@@ -9,10 +9,13 @@ from typing import Any
 
 import httpx
 import pytest
+import typer
 
-from daemon import screens
-from daemon.cli_app import explain
+from daemon import cli_follow, cli_options, cli_output, cli_show, screens
 from daemon.cli_failover import FailoverOptions, fail_over
+from daemon.cli_follow import Following
+from daemon.cli_options import explain
+from daemon.cli_output import Output
 from daemon.cli_queue import show_queue
 from daemon.cli_show import find_failover, show_failover, show_status
 from daemon.client import DEFAULT_URL, ApiClient, ClientError, Door, door
@@ -97,6 +100,16 @@ Answer = tuple[int, Any]
 
 WELL: dict[str, Answer] = {
     "GET /alerts": (200, {"alerts": [], "count": 0}),
+    "GET /fleet": (
+        200,
+        {
+            "automatic_failover": "on",
+            "auto_failover": "on",
+            "pause": None,
+            "paused_machines": [],
+            "unacknowledged": 0,
+        },
+    ),
     "GET /readyz": (200, {"status": "ok", "checks": {"log": {"ok": True, "detail": "it takes records"}}}),
 }
 """A daemon with which nothing is wrong."""
@@ -119,18 +132,11 @@ def problem(status: int, code: str, **more: Any) -> Answer:
     return status, {"status": status, "code": code, "detail": f"{code} it is", "remedy": "mend it", **more}
 
 
-def options(**more: Any) -> FailoverOptions:
-    fields: dict[str, Any] = {
-        "machine": "2",
-        "strategy": None,
-        "dry_run": False,
-        "wait": True,
-        "timeout_s": None,
-        "reason": None,
-        "yes": True,
-        "as_json": False,
-    }
-    return FailoverOptions(**{**fields, **more})
+def options(
+    wait: bool = True, timeout_s: float | None = None, output: Output = Output.TABLE, **more: Any
+) -> FailoverOptions:
+    fields: dict[str, Any] = {"machine": "2", "strategy": None, "reason": None, "yes": True}
+    return FailoverOptions(**{**fields, **more}, following=Following(output, wait, timeout_s))
 
 
 # -- where and with what
@@ -161,6 +167,53 @@ def test_the_token_is_sent_as_a_bearer_and_never_shown() -> None:
         client.machines()
     assert seen[0].headers["authorization"] == "Bearer hush"
     assert "hush" not in repr(Door("http://daemon", "hush"))
+
+
+@pytest.mark.parametrize("token", ["hush\nhush", "hush hush", "hüsh", "hush\x00"])
+def test_a_token_that_no_header_can_hold_is_a_usage_error_that_does_not_show_it(token: str, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text(token, encoding="utf-8")
+    for named, env in ((None, {"FAILOVERD_TOKEN": token}), (file, {})):
+        with pytest.raises(ClientError) as refused:
+            door(None, named, env)
+        assert (refused.value.exit_code, refused.value.code) == (2, "invalid_token")
+        told = explain(refused.value)
+        assert (str(file) if named else "FAILOVERD_TOKEN") in told
+        assert "hush" not in told
+        assert "hüsh" not in told
+
+
+def test_an_error_that_quotes_what_was_sent_is_not_told_in_its_own_words() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        raise httpx.LocalProtocolError(f"Illegal header value {request.headers['authorization']}")
+
+    with ApiClient(Door("http://daemon", "hush"), httpx.MockTransport(answer)) as client:
+        with pytest.raises(ClientError) as refused:
+            client.machines()
+        with pytest.raises(ClientError) as cut, client.lines("/events"):
+            pass
+    for told in (explain(refused.value), explain(cut.value)):
+        assert "LocalProtocolError" in told
+        assert "hush" not in told
+
+
+@pytest.mark.parametrize(
+    ("url", "error", "remedy"),
+    [
+        ("https://d:1", httpx.ConnectError("[SSL: WRONG_VERSION_NUMBER] wrong version number"), "--url http://d:1"),
+        ("https://d:1", httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed"), "SSL_CERT_FILE"),
+        ("http://d:1", httpx.RemoteProtocolError("Server disconnected"), "--url https://d:1"),
+        ("http://d:1", httpx.ConnectError("refused"), "failoverd run"),
+    ],
+)
+def test_a_daemon_that_does_not_answer_is_told_with_what_mends_it(url: str, error: Exception, remedy: str) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        raise error
+
+    with ApiClient(Door(url, None), httpx.MockTransport(answer)) as client, pytest.raises(ClientError) as refused:
+        client.machines()
+    assert refused.value.exit_code == 8
+    assert remedy in refused.value.remedy
 
 
 # -- refusals
@@ -220,9 +273,9 @@ def test_status_shows_the_reason_of_a_machine_that_is_not_well(capsys: pytest.Ca
         "GET /failovers": (200, {"failovers": [failover()], "next_cursor": None}),
     }
     with api(answers) as client:
-        show_status(client, as_json=False, watch=False)
+        show_status(client, Output.TABLE, watch=False)
         shown = capsys.readouterr().out
-        show_status(client, as_json=True, watch=False)
+        show_status(client, Output.JSON, watch=False)
     assert "bravo: detecting: silence outlasted the grace period" in shown
     assert "fo_abc succeeded 2m00s" in shown
     assert "1 machine · 1 not well" in shown
@@ -240,9 +293,9 @@ def test_status_tells_first_that_the_daemon_is_blind_or_its_broker_away(capsys: 
         "GET /readyz": (503, {"status": "failing", "checks": checks}),
     }
     with api(answers) as client:
-        show_status(client, as_json=False, watch=False)
+        show_status(client, Output.TABLE, watch=False)
         shown = capsys.readouterr().out.splitlines()
-        show_status(client, as_json=True, watch=False)
+        show_status(client, Output.JSON, watch=False)
     assert shown[:2] == ["ATTENTION  log: kafka: away  (for 5s)", "ATTENTION  the observer is blind  (for 1m01s)"]
     told = json.loads(capsys.readouterr().out)
     assert (told["alerts"], list(told["not_ready"])) == ([alert], ["log"])
@@ -255,17 +308,21 @@ def test_queue_tells_who_waits_for_what_in_which_order(capsys: pytest.CaptureFix
 
     fleet: dict[str, Any] = {
         "automatic_failover": "paused",
+        "auto_failover": "on",
         "pause": {"reason": "5 of 5 replaced nothing", "until": "2026-11-28T13:00:00+00:00", "by": "failoverd"},
         "storm": {"since": "2026-11-28T12:00:00+00:00", "seen_at": "2026-11-28T12:01:00+00:00"},
         "automatic_running": 8,
         "caps": {"fleet": 10, "host": 4, "provider": 8},
+        "paused_machines": [],
+        "would_fail_over": [],
+        "unacknowledged": 0,
         "queue": [place(1, 9, "rental"), place(2, 3, "resume")],
         "count": 2,
     }
     with api({"GET /fleet": (200, fleet)}) as client:
-        show_queue(client, as_json=False)
+        show_queue(client, Output.TABLE)
         shown = capsys.readouterr().out.splitlines()
-        show_queue(client, as_json=True)
+        show_queue(client, Output.JSON)
     assert "paused until 2026-11-28T13:00:00+00:00 by failoverd: 5 of 5 replaced nothing" in shown[0]
     assert shown[1].startswith("8 of at most 10 run")
     assert [line.split()[:4] for line in shown[4:]] == [["1", "9", "m9", "9"], ["2", "3", "m3", "3"]]
@@ -273,8 +330,46 @@ def test_queue_tells_who_waits_for_what_in_which_order(capsys: pytest.CaptureFix
     assert json.loads(capsys.readouterr().out) == fleet
     calm = {**fleet, "pause": None, "storm": None, "queue": []}
     with api({"GET /fleet": (200, calm)}) as client:
-        show_queue(client, as_json=False)
+        show_queue(client, Output.TABLE)
     assert capsys.readouterr().out.splitlines()[::2] == ["automatic failover is on", "nobody waits"]
+    rest = {"machine_id": 4, "name": "delta", "reason": "its disk", "until": "2026-11-28T13:00:00+00:00", "by": "ana"}
+    told = {**calm, "paused_machines": [rest], "would_fail_over": [5, 6], "unacknowledged": 2}
+    with api({"GET /fleet": (200, told)}) as client:
+        show_queue(client, Output.TABLE)
+    shown = capsys.readouterr().out
+    assert "delta alone is paused until 2026-11-28T13:00:00+00:00 by ana: its disk" in shown
+    assert "only observed: 5, 6" in shown
+    assert "failoverd ack" in shown
+
+
+def test_status_tells_that_nothing_happens_by_itself_and_that_one_failed_unseen(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pause = {"reason": "moving house", "until": "2026-11-28T13:00:00+00:00", "by": "ana"}
+    rest = {"machine_id": 2, "name": "bravo", "reason": "its disk", "until": "2026-11-28T13:00:00+00:00", "by": "ben"}
+    fleet = {
+        "automatic_failover": "paused",
+        "auto_failover": "observe",
+        "pause": pause,
+        "paused_machines": [rest],
+        "unacknowledged": 2,
+    }
+    answers = {
+        "GET /machines": (200, {"machines": [MACHINE], "next_cursor": None}),
+        "GET /failovers": (200, {"failovers": [failover()], "next_cursor": None}),
+        "GET /fleet": (200, {**fleet, "queue": [], "count": 0}),
+    }
+    with api(answers) as client:
+        for output in (Output.TABLE, Output.WIDE):
+            show_status(client, output, watch=False)
+            assert capsys.readouterr().out.splitlines()[-4:] == [
+                "automatic failover is paused until 2026-11-28T13:00:00+00:00 by ana: moving house",
+                "automatic failover is set to observe  → failoverd settings show",
+                "bravo alone is paused until 2026-11-28T13:00:00+00:00 by ben: its disk",
+                "failed, and nobody has said that they know: 2  → failoverd ack FAILOVER",
+            ]
+        show_status(client, Output.JSON, watch=False)
+    assert json.loads(capsys.readouterr().out)["fleet"] == fleet
 
 
 @pytest.mark.parametrize("what", ["fo_abc", "2", "bravo", "last"])
@@ -287,7 +382,7 @@ def test_show_finds_the_failover_that_is_meant(what: str, capsys: pytest.Capture
     }
     with api(answers) as client:
         assert find_failover(client, what) == "fo_abc"
-        show_failover(client, what, as_json=False, follow=True)
+        show_failover(client, what, Output.TABLE, follow=True)
     assert "fo_abc  machine 2  heartbeat_lost  SUCCEEDED  2m00s" in capsys.readouterr().out
 
 
@@ -359,13 +454,99 @@ def test_a_failover_that_outlasts_the_watcher_is_3_and_never_called_failed(capsy
     assert "failed" not in told.out + told.err
 
 
-@pytest.mark.parametrize("as_json", [False, True])
+Step = Answer | httpx.HTTPError
+
+
+def restarting(*looks: Step, accepted: Answer | None = None) -> ApiClient:
+    """A daemon that gives these answers to whoever looks at the failover, the last of them for ever."""
+    left = list(looks)
+    plain = following("running")
+    plain["POST /failover/execute"] = accepted or plain["POST /failover/execute"]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        name = f"{request.method} {request.url.path.removeprefix('/api/v1')}"
+        look = plain[name] if name != "GET /failovers/fo_abc" else left.pop(0) if len(left) > 1 else left[0]
+        if isinstance(look, httpx.HTTPError):
+            raise look
+        return httpx.Response(look[0], json=look[1])
+
+    return ApiClient(Door("http://daemon", "t"), httpx.MockTransport(answer))
+
+
+AWAY = httpx.ConnectError("refused")
+STOPPING = problem(503, "shutting_down")
+
+
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (cli_show, cli_follow, cli_output):
+        monkeypatch.setattr(module, "pause", lambda _: None)
+
+
+@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.parametrize("output", [Output.TABLE, Output.JSON])
+@pytest.mark.parametrize("first", [AWAY, (200, failover("running"))])
+def test_a_failover_is_followed_across_a_restart_of_the_daemon(
+    first: Step, output: Output, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with restarting(first, AWAY, AWAY, STOPPING, (200, failover("running")), (200, failover())) as client:
+        assert fail_over(client, options(output=output)) == 0
+    assert "asked again until it answers" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.parametrize("output", [Output.TABLE, Output.JSON])
+@pytest.mark.parametrize("looks", [(AWAY,), ((200, failover("running")), AWAY)])
+def test_a_daemon_that_stays_away_is_3_with_the_id_of_what_was_accepted(
+    looks: tuple[Step, ...], output: Output, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with restarting(*looks) as client:
+        assert fail_over(client, options(output=output)) == 3
+    told = capsys.readouterr()
+    assert "fo_abc was accepted" in told.err
+    assert "failoverd show fo_abc -f" in told.err
+    if output is Output.JSON:
+        assert json.loads(told.out)["failover_id"] == "fo_abc"
+
+
+def test_what_was_accepted_by_a_daemon_that_stops_is_3_with_its_id(capsys: pytest.CaptureFixture[str]) -> None:
+    accepted = problem(503, "shutting_down", failover_id="fo_abc")
+    with restarting(AWAY, accepted=accepted) as client:
+        assert fail_over(client, options(timeout_s=0.0)) == 3
+        assert fail_over(client, options(wait=False)) == 3
+    assert "fo_abc was accepted" in capsys.readouterr().out
+
+
+def test_an_answer_that_was_lost_may_have_been_a_yes() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "POST":
+            raise httpx.ReadError("cut")
+        return httpx.Response(200, json=MACHINE)
+
+    client = ApiClient(Door("http://daemon", "t"), httpx.MockTransport(answer))
+    with client, pytest.raises(ClientError) as refused:
+        fail_over(client, options())
+    assert refused.value.exit_code == 8
+    assert "may have been accepted" in refused.value.remedy
+
+
+@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.parametrize("output", [Output.TABLE, Output.JSON])
+def test_show_follows_across_a_restart_but_tells_at_once_where_nobody_was_there(output: Output) -> None:
+    with restarting((200, failover("running")), *[AWAY] * 500, (200, failover())) as client:
+        show_failover(client, "fo_abc", output, follow=True)
+    with restarting(AWAY) as client, pytest.raises(ClientError) as refused:
+        show_failover(client, "fo_abc", output, follow=True)
+    assert refused.value.exit_code == 8
+
+
+@pytest.mark.parametrize("output", list(Output))
 def test_no_wait_prints_the_id_and_is_3_because_it_is_not_finished(
-    as_json: bool, capsys: pytest.CaptureFixture[str]
+    output: Output, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with api(following("running")) as client:
-        assert fail_over(client, options(wait=False, as_json=as_json)) == 3
-    assert ("fo_abc was accepted" in capsys.readouterr().out) is not as_json
+        assert fail_over(client, options(wait=False, output=output)) == 3
+    assert ("fo_abc was accepted" in capsys.readouterr().out) is output.is_for_people
 
 
 def test_a_second_failover_is_5_and_the_remedy_is_to_follow_the_first() -> None:
@@ -415,9 +596,30 @@ def test_a_dry_run_prints_the_plan_and_asks_nobody(
             "snapshot_age_seconds": 90.0 if would_succeed else None,
         },
     }
-    with api({"GET /machines/2": (200, MACHINE), "POST /failover/test/2": (200, answer)}) as client:
+    answers: dict[str, Answer] = {
+        "GET /machines/2": (200, MACHINE),
+        "POST /failover/test/2": (200, answer),
+        "GET /failover/readiness/2": (200, {"recommended_action": "take a snapshot"}),
+    }
+    with api(answers) as client:
         assert fail_over(client, options(dry_run=True, yes=False)) == exit_code
     told = capsys.readouterr()
     assert "Nothing was touched" in told.out
     assert "fence_primary → restore" in told.out
-    assert would_succeed or "error[no_snapshot]" in told.err
+    refusal = "error[no_snapshot] no verified snapshot\n  remedy  take a snapshot\n"
+    assert told.err == ("" if would_succeed else refusal)
+
+
+def test_ctrl_c_is_said_and_is_130(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(request: httpx.Request) -> httpx.Response:
+        if request.method == "POST":
+            raise KeyboardInterrupt
+        return httpx.Response(200, json=MACHINE)
+
+    with ApiClient(Door("http://daemon", "t"), httpx.MockTransport(interrupt)) as client:
+        assert fail_over(client, options(dry_run=True, yes=False)) == 130
+    assert capsys.readouterr().err == "interrupted: nothing was touched\n"
+    with pytest.raises(typer.Exit) as left, cli_options.client("http://daemon", None):
+        raise KeyboardInterrupt
+    assert left.value.exit_code == 130
+    assert "interrupted" in capsys.readouterr().err

@@ -105,6 +105,20 @@ async def test_the_host_of_our_rental_is_found_only_where_it_is_asked_for() -> N
 
 
 @virtual
+async def test_an_offer_whose_answer_was_lost_is_found_only_where_its_host_is_asked_for() -> None:
+    place = Place.make()
+    cloud = place.cloud()
+    claim = await place.claim(cloud)
+    place.break_it(FaultKind.TIMEOUT_BEFORE, CREATE, 1, seconds=20.0)
+    with pytest.raises(Unknown):
+        await cloud.rent(claim)
+    assert claim.offer.id not in [offer.id for offer in await cloud.search(QUERY)]
+    assert claim.offer.id in [offer.id for offer in await cloud.search(QUERY, claim.offer.host)]
+    assert await at_last(lambda: cloud.adopt(claim)) is None
+    assert claim.offer.id in [offer.id for offer in await cloud.search(QUERY)]
+
+
+@virtual
 async def test_a_rental_lives_and_ends() -> None:
     place = Place.make()
     cloud = place.cloud()
@@ -149,6 +163,27 @@ async def test_a_stopped_rental_starts_again_and_reboots_only_while_it_runs() ->
     await cloud.reboot(number)
     await asyncio.sleep(40)
     assert (await cloud.list()).instances[number].status is Status.RUNNING
+
+
+@virtual
+async def test_logs_come_from_where_the_provider_lays_them_down_and_from_a_dead_host_never() -> None:
+    place = Place.make()
+    cloud = place.cloud()
+    number = await cloud.rent(await place.claim(cloud))
+    await asyncio.sleep(3)
+    assert (await cloud.logs(number, 10)).splitlines() == []
+    assert "Creating container" in await cloud.logs(number, 10, of_daemon=True)
+    await asyncio.sleep(75)
+    assert [line.partition(" ")[2] for line in (await cloud.logs(number, 10)).splitlines()] == [
+        f"start 1 of {WORKLOAD.image}",
+        "echo hi",
+    ]
+    assert (await cloud.logs(number, 1)).splitlines() == ["onstart: echo hi"]
+    place.server.world.kill_host(place.truth[number].host, place.clock.now())
+    with pytest.raises(NotYet, match="a dead one never does"):
+        await cloud.logs(number, 10)
+    with pytest.raises(StepError):
+        await cloud.logs(InstanceId(1), 10)
 
 
 @virtual
@@ -358,7 +393,8 @@ def test_whatever_goes_wrong_once_or_thrice_no_rental_is_forgotten(kind: FaultKi
                 number: InstanceId | None = await cloud.rent(claim)
             except StepError:
                 number = await at_last(lambda cloud=cloud, claim=claim: cloud.adopt(claim))  # type: ignore[misc]
-            assert list(place.truth) == ([] if number is None else [number])
+            if kind is not FaultKind.WRONG_ID:  # Who is told a wrong number finds the right rental by its label.
+                assert list(place.truth) == ([] if number is None else [number])
             await at_last(lambda cloud=cloud, claim=claim: cloud.destroy(claim))  # type: ignore[misc]
             assert place.truth == {}
 

@@ -62,6 +62,7 @@ BAD = [
     ('{"command":7,"machine_id":8,"command_id":"bad"}', "command"),
     ('{"machine_id":8,"command_id":"bad"}', None),
     ('{"command":"failover","machine_id":8,"command_id":"bad","arguments":[]}', "arguments"),
+    (r'{"command":"failover","machine_id":8,"command_id":"bad","reason":"a\u0000b"}', None),
 ]
 
 
@@ -130,3 +131,57 @@ async def test_a_good_command_after_a_bad_one_is_carried_out() -> None:
         await send(s, BAD[0][0])
         await send(s, '{"command":"failover","machine_id":8,"command_id":"good"}')
         assert (await s.stored(8)).failover is not None
+
+
+async def test_every_command_of_the_contract_has_one_result_however_often_it_comes() -> None:
+    commands: list[dict[str, Any]] = [
+        {"command": "set_policy", "machine_id": 8, "arguments": {"priority": 7}},
+        {"command": "pause", "reason": "so", "arguments": {"minutes": 5}},
+        {"command": "resume"},
+        {"command": "register_machine", "machine_id": 9, "arguments": {"name": "nine"}},
+        {"command": "failover", "machine_id": 8},
+        {"command": "cancel", "machine_id": 8},
+        {"command": "drill", "machine_id": 8},
+        {"command": "retry", "machine_id": 8},
+        {"command": "remove_machine", "machine_id": 9},
+    ]
+    async with listening() as s:
+        for number, command in enumerate(commands):
+            value = json.dumps({**command, "command_id": f"c{number}"})
+            for _ in range(2):
+                await send(s, value, None)
+        await s.win(8)
+        await settle()
+        found = {result["command_id"]: result for result in await results(s)}
+        assert len(found) == len(await results(s)) == len(commands)
+        assert (await s.stored(8)).priority == 7
+        statuses = [found[f"c{number}"]["status"] for number in range(len(commands))]
+        assert statuses[:5] == ["succeeded"] * 5
+        assert statuses[8] == "succeeded"
+        # A drill and a retry beside a running failover are refused, or answered by it where it began after them.
+        assert {found[name].get("code") for name in ("c6", "c7")} <= {"failover_in_progress", None}
+        assert all(result["remedy"] for result in found.values() if result["status"] == "refused")
+
+
+async def test_a_command_in_structured_mode_is_the_same_command() -> None:
+    data = {"command": "failover", "machine_id": 8}
+    event = {"specversion": "1.0", "id": "c1", "source": "ana", "type": "io.failoverd.command.v1", "data": data}
+    async with listening() as s:
+        await send(s, json.dumps(event))
+        await send(s, json.dumps(data), ce_id="c1", ce_source="ana")
+        failover = (await s.stored(8)).failover
+        assert failover is not None
+        record = await s.store.transact(lambda tx: tx.failover(failover.id))
+        assert record is not None
+        assert (record.command_id, record.asked_by) == ("c1", "ana")
+        assert await told(s, topics.DEAD_LETTERS) == []
+
+
+async def test_what_is_wrong_in_structured_mode_is_answered_under_the_events_id() -> None:
+    event = {"specversion": "1.0", "id": "bad", "source": "ana", "type": "t", "data": {"command": "failover", "foo": 1}}
+    async with listening() as s:
+        await send(s, json.dumps(event))
+        (result,) = await results(s)
+        assert (result["command_id"], result["status"], result["machine_id"]) == ("bad", "refused", 8)
+        (letter,) = await told(s, topics.DEAD_LETTERS)
+        assert json.loads(letter.value) == event, "kept as it was sent"

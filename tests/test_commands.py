@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from daemon.commands import Asked
+from daemon.asked import Asked
 from events.schema import Command
 from machines.problems import Problem
 from tests.test_api_stage import settle, stage

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.crash.virtual import DEATHS, Harm, Piece, boundaries, crash_at, frozen, run, stories
+from tests.crash.virtual import DEATHS, POOLS, Harm, Piece, boundaries, crash_at, frozen, pools, run, stories
 from tests.simulation.planted import PLANTED, planted
 
-EVERY_IN_WEATHER, EVERY_OF_FROZEN, EVERY_OUTAGE = 37, 61, 59
+EVERY_IN_WEATHER, EVERY_OF_FROZEN, EVERY_OUTAGE, EVERY_OF_POOLS = 37, 61, 59, 13
 
 
 @pytest.fixture(autouse=True)
@@ -22,6 +22,13 @@ def piece_named(name: str, is_hard: bool = False) -> Piece:
 def test_in_weather_a_crash_anywhere_leaves_nothing_behind() -> None:
     found = run(stories(is_hard=True, seeds=[1]), EVERY_IN_WEATHER, tells=False)
     assert len(found) >= 2 * len(DEATHS)
+    assert [crash for crash in found if crash.fault is not None] == []
+
+
+@pytest.mark.parametrize("is_hard", [False, True], ids=["calm", "hard"])
+def test_a_warm_pool_is_rented_through_a_crash_anywhere(is_hard: bool) -> None:
+    found = run(pools(is_hard, [1]), EVERY_OF_POOLS, first=5, tells=False)
+    assert len(found) >= 2 * len(POOLS)
     assert [crash for crash in found if crash.fault is not None] == []
 
 

@@ -5,7 +5,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from machines.evidence import Verdict, collect, judge, provider_testimony, ssh_testimony
+from machines.evidence import (
+    Verdict,
+    collect,
+    judge,
+    may_be_unpaid,
+    provider_testimony,
+    ssh_testimony,
+    with_credit,
+    without_credit,
+)
 from machines.model import (
     Endpoint,
     HostId,
@@ -130,6 +139,37 @@ def test_a_rental_that_was_taken_away_is_gone():
 def test_an_owners_stop_and_a_queued_start_are_no_faults():
     assert verdict(provider(STOPPED), ssh(Reach.REFUSED), seconds=600, rounds=20).verdict is Verdict.UNSURE
     assert verdict(provider(QUEUED), ssh(Reach.REFUSED), seconds=600, rounds=20).verdict is Verdict.UNSURE
+
+
+def test_an_empty_account_an_owner_a_higher_bid_and_a_contracts_end_are_told_apart():
+    ended = replace(STOPPED, ends_at=T0 - timedelta(minutes=1))
+    said = {
+        "owner": with_credit(provider(STOPPED), 12.5),
+        "empty": with_credit(provider(STOPPED), 0.0),
+        "empty, by bid": with_credit(provider(OUTBID), -0.01),
+        "higher bid": with_credit(provider(OUTBID), 12.5),
+        "ended": with_credit(provider(ended), 12.5),
+        "not told": with_credit(provider(STOPPED), None),
+        "mute account": without_credit(provider(OUTBID), "HTTP 503"),
+        "stopping": provider(replace(OUTBID, status=Status.RUNNING)),
+    }
+    found = {name: verdict(one, ssh(Reach.REFUSED), seconds=600, rounds=20) for name, one in said.items()}
+    dead = {name for name, one in found.items() if one.verdict is Verdict.DEAD}
+    assert dead == {"higher bid", "ended"}
+    assert {name for name, one in found.items() if one.tells} == {"owner", "not told"}
+    assert "outbid" in found["higher bid"].because
+    assert "its contract ended at 2026-11-22T23:59:00" in found["ended"].because
+    assert "stopped by its owner" in found["owner"].because
+    assert "no credit" in found["empty"].because
+    assert found["empty, by bid"].is_stopped
+    assert "the account gave no answer: HTTP 503" in found["mute account"].because
+    assert "it is being stopped" in found["stopping"].because
+
+
+def test_only_a_stopped_rental_makes_us_ask_the_account():
+    stopped = [row for row in (RUNNING, OFFLINE, CRASHED, OUTBID, STOPPED, QUEUED) if may_be_unpaid(provider(row), row)]
+    assert stopped == [OUTBID, STOPPED]
+    assert not may_be_unpaid(provider_testimony(ME, listing(OTHER), None, T0), None)
 
 
 def test_gone_needs_a_complete_listing_of_others_and_an_empty_single_read():

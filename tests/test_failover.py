@@ -56,7 +56,7 @@ from machines.model import (
     Word,
 )
 from machines.policy import Policy
-from machines.states import State, is_attempt
+from machines.states import ATTEMPTS, State
 
 T0 = datetime(2026, 11, 23, tzinfo=UTC)
 POLICY = Policy()
@@ -132,9 +132,10 @@ def test_a_living_machine_with_a_dead_agent_is_told_and_left():
     assert all(isinstance(effect, Notify) for effect in effects)
 
 
-@pytest.mark.parametrize("mode", [Mode.OFF, Mode.OBSERVE])
-def test_without_leave_it_only_tells(mode):
-    machine, effects = tell(replace(SUSPECT, mode=mode), Probed(OLD, (OFFLINE, MUTE_PORT)))
+@pytest.mark.parametrize(("mode", "setting"), [(Mode.OFF, Setting.BOTH), (Mode.OBSERVE, Setting.DISABLED)])
+def test_without_leave_it_only_tells(mode, setting):
+    suspect = replace(SUSPECT, mode=mode, setting=setting)
+    machine, effects = tell(suspect, Probed(OLD, (OFFLINE, MUTE_PORT)))
     assert machine.state is State.DETECTING
     assert not any(isinstance(effect, RequestAdmission) for effect in effects)
     assert any(isinstance(effect, Notify) for effect in effects)
@@ -349,7 +350,7 @@ def test_whatever_comes_in_whatever_order_the_machine_stays_sound(signals, mode,
     machine = replace(HEALTHY, mode=mode, setting=setting)
     for signal in signals:
         if signal == "admit":
-            if refusal(machine, FailoverRequest(Reason.HTTP)) is not None or is_attempt(machine.state):
+            if refusal(machine, FailoverRequest(Reason.HTTP)) is not None or machine.state in ATTEMPTS:
                 continue
             signal = admitted(machine.setting)
         try:
@@ -357,7 +358,7 @@ def test_whatever_comes_in_whatever_order_the_machine_stays_sound(signals, mode,
         except IllegalTransition as error:
             raise AssertionError(f"{machine.state} {signal}") from error
         assert decision.machine.fence >= machine.fence
-        assert is_attempt(decision.machine.state) <= (decision.machine.failover is not None)
+        assert (decision.machine.state in ATTEMPTS) <= (decision.machine.failover is not None)
         begins = [effect for effect in decision.effects if isinstance(effect, BeginAttempt)]
         assert len(begins) <= 1
         assert not begins or decision.machine.failover == begins[0].failover

@@ -22,8 +22,8 @@ from tests.test_api_stage import Stage, settle, stage
 
 
 def vitals(s: Stage) -> Vitals:
-    policy = s.services.policy
-    ingest = Ingest(IngestSettings(topics.HEARTBEATS, 1), s.log, Detector(policy), policy, s.clock, "d1", s.loop)
+    policy = s.services.policies
+    ingest = Ingest(IngestSettings(topics.HEARTBEATS, 1), s.log, Detector(policy.fleet), policy, s.clock, "d1", s.loop)
     publisher = Publisher(s.store, s.log, s.clock, lambda: True)
     watch = TopicWatch(s.log, topics.specs(), s.store, s.clock, lambda: False)
     return Vitals(s.loop, ingest, publisher, s.services.readiness, watch, StoreWatch(s.clock), s.clock, "embedded")

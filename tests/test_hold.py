@@ -32,6 +32,7 @@ from machines.failover import (
     Won,
     decide,
 )
+from machines.hold import without_token
 from machines.model import (
     DebtKind,
     Endpoint,
@@ -339,3 +340,51 @@ async def test_a_forced_strategy_that_is_refused_at_once_leaves_nothing_behind(t
                 assert await play.daemon.store.transact(lambda tx: tx.open_debts()) == []
                 machine = (await http.get(f"/machines/{one.id}")).json()
                 assert (machine["state"], machine["fence"]) == ("healthy", count), "one fence number a failover"
+
+
+# -- a revoked beat token
+
+REVOKED = without_token(HEALTHY, T0)
+
+
+def test_the_silence_after_a_revocation_is_watched_and_told_but_not_judged():
+    machine, effects = tell(REVOKED, Silenced(31.0, 30.0), after_s=31)
+    assert machine.state is State.DETECTING
+    assert machine.look_at == T0 + timedelta(minutes=30)
+    (alert,) = effects
+    assert isinstance(alert, Notify)
+    assert "give the agent its next token" in alert.text
+    assert tell(machine, crashed(1700), after_s=1700) == (machine, ())
+    back, _ = tell(machine, beat("b1"), after_s=900)
+    assert back.state is State.HEALTHY
+
+
+def test_without_the_next_token_the_machine_is_judged_in_the_end():
+    machine, _ = tell(REVOKED, Silenced(31.0, 30.0), after_s=31)
+    machine, effects = tell(machine, Due(), after_s=1801)
+    assert (machine.hold, effects) == (None, (Probe(),))
+
+
+@pytest.mark.parametrize("silent_s", [30.0, 60.0])
+def test_whoever_was_heard_after_the_revocation_is_judged_by_its_silence_as_ever(silent_s):
+    machine, effects = tell(REVOKED, Silenced(silent_s, 30.0), after_s=100)
+    assert (machine.hold, effects) == (None, (Probe(),))
+
+
+def test_a_new_life_of_the_agent_ends_the_hold_of_a_revoked_token():
+    assert tell(REVOKED, beat("b2"), after_s=1)[0].hold is None
+    assert tell(REVOKED, beat("b1"), after_s=1)[0].hold == REVOKED.hold
+
+
+@pytest.mark.parametrize("is_silent", [True, False])
+def test_a_death_notice_counts_although_the_token_was_revoked(is_silent):
+    before = (Silenced(31.0, 30.0),) if is_silent else ()
+    machine, effects = tell(REVOKED, *before, Noticed(OLD, Source.NOTICE, "preemption", 7), after_s=35)
+    assert (machine.state, machine.hold) == (State.DETECTING, None)
+    assert Probe() in effects
+    assert tell(machine, crashed(36), after_s=36)[0].evidence is not None
+
+
+def test_the_revocation_of_a_suspect_s_token_changes_nothing():
+    suspect, _ = tell(HEALTHY, Silenced(31.0, 30.0))
+    assert without_token(suspect, T0) == suspect

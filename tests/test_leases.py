@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -149,6 +150,36 @@ async def test_at_no_time_do_two_hold_it_however_long_one_is_paused(two: Two) ->
             assert not (two.a.holds(FLEET) and two.b.holds(FLEET))
         await two.pass_time(2, holder, other)
         assert two.a.holds(FLEET) or two.b.holds(FLEET)
+    await two.store.close()
+
+
+class LateStore:
+    """The way of one replica to the store: what it asks first waits until time has passed, and is answered with what
+    stands there then."""
+
+    def __init__(self, store: Store, wait: Callable[[], Awaitable[None]]) -> None:
+        self._store = store
+        self._waits = [wait]
+
+    async def transact(self, work: Callable[[Tx], Any]) -> Any:
+        if self._waits:
+            await self._waits.pop()()
+        return await self._store.transact(work)
+
+
+async def test_a_look_at_the_leases_that_waited_counts_from_when_it_was_answered(two: Two) -> None:
+    """Else a lease that was just renewed would look as if it had stood still since the question."""
+    await two.a.tend()
+
+    async def wait() -> None:
+        await two.pass_time(TIMES.length_s + 1, two.a)
+
+    late = Leases(LateStore(two.store, wait), two.clock_b, "b", TIMES)  # type: ignore[arg-type]
+    await late.tend()
+    standing = await two.store.transact(lambda tx: tx.leases())
+    assert [lease.holder for lease in standing] == ["a"]
+    assert two.a.holds(FLEET)
+    assert all(late.is_anothers(lease) for lease in standing)
     await two.store.close()
 
 

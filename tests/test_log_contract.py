@@ -284,6 +284,37 @@ async def test_a_poll_is_bounded_and_wakes_at_an_append(world: World) -> None:
         assert max(sizes) == 10
 
 
+async def test_the_newest_records_are_read_without_a_group(world: World) -> None:
+    spec = world.spec()
+    async with running(world.open_log(), spec) as log:
+        assert list(await log.newest(spec.name, 5)) == []
+        for number in range(12):
+            await log.append(Message(spec.name, b"%d" % number, key=b"machine-%d" % (number % 5)))
+            await asyncio.sleep(0.002)  # A topic of append times: the next one is later.
+        found = await log.newest(spec.name, 5)
+        assert [record.value for record in found] == [b"11", b"10", b"9", b"8", b"7"]
+        assert len(await log.newest(spec.name, 100)) == 12
+
+
+async def test_one_record_is_found_at_its_place_and_none_elsewhere(world: World) -> None:
+    spec = world.spec(partitions=2)
+    async with running(world.open_log(), spec) as log:
+        await log.append(Message(spec.name, b"here", key=b"k", headers=(("a", b"b"),)))
+        (there,) = await log.newest(spec.name, 1)
+        place = Partition(spec.name, there.partition)
+        found = await log.record(place, there.offset)
+        assert found is not None
+        assert (found.value, found.key, tuple(found.headers)) == (b"here", b"k", (("a", b"b"),))
+        assert await log.record(place, there.offset + 1) is None
+        assert await log.record(Partition(spec.name, 7), 0) is None
+
+
+async def test_a_topic_that_is_not_there_is_an_outage_and_no_empty_list(world: World) -> None:
+    async with running(world.open_log()) as log:
+        with pytest.raises(LogUnavailable):
+            await log.newest("nobody.made.this", 1)
+
+
 async def test_a_message_with_neither_key_nor_value_is_a_bug(world: World) -> None:
     spec = world.spec()
     async with running(world.open_log(), spec) as log:

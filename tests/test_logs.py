@@ -26,7 +26,7 @@ try:
     handle({{{{"authorization": "Bearer {TOKEN}"}}}}, 60)
 except ValueError as error:
     log.error("request_crashed", path="/x", exc_info=error)
-    log.warning("refused", error="the provider said no to Bearer {TOKEN}, and to fb_7_{"0" * 40}")
+    log.warning("refused", error="the provider said no to Bearer {TOKEN}, and to fb_7_{"0" * 40} and ft_{"0" * 43}")
     log.warning("refused", error=error.__class__("Bearer {TOKEN}"), headers=[{{{{"authorization": "Bearer {TOKEN}"}}}}])
     logging.getLogger("uvicorn.error").error("crashed with Bearer {TOKEN}", exc_info=error)
 """

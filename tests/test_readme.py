@@ -1,30 +1,38 @@
 """What the documents and packaging files say is held against the code."""
 
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
+from typer.main import get_command
 
+from daemon.cli_app import app
 from daemon.settings import Settings, load
-from machines.states import EDGES, as_mermaid
-from tests.test_api_stage import stage
+from tests import readme_console
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+COMPOSE_TEXT = (ROOT / "docker-compose.yml").read_text()
+COMPOSE = yaml.safe_load(COMPOSE_TEXT)
 
 
-def states_section() -> str:
-    rows = "\n".join(
-        f"| {row.source.value} | {row.trigger.value} | {row.target.value} | {row.because} |" for row in EDGES
-    )
-    table = f"| from | trigger | to | because |\n|---|---|---|---|\n{rows}\n"
-    return f"<!-- states -->\n{table}\n```mermaid\n{as_mermaid()}```\n<!-- /states -->"
-
-
-def test_the_readme_shows_the_table_of_states():
-    assert states_section() in README
+def test_the_commands_of_the_consoles_are_understood():
+    """Also those that need an account: they are parsed and not run."""
+    lines = [line for block in readme_console.blocks(README) for line in block.commands]
+    verbs = 0
+    for line in lines:
+        words = shlex.split(line.removesuffix("&"))
+        if words[0].rpartition("/")[2] == "failoverd":
+            command, arguments = get_command(app), words[1:]
+            while hasattr(command, "commands"):
+                name, *arguments = arguments
+                command = command.commands[name]
+            command.make_context(name, arguments)
+            verbs += 1
+    assert verbs > 5
 
 
 def test_every_command_that_the_readme_names_is_there():
@@ -40,28 +48,6 @@ def test_the_readme_names_every_setting():
     assert sorted(named) == sorted(Settings.model_fields)
 
 
-LACKING = (
-    "/api/v1/failover/settings",
-    "/metrics",
-    "/asyncapi.json",
-    "/docs",
-    "/api/v1/failovers/fo_1/retry",
-    "/api/v1/failovers/fo_1/ack",
-    "/api/v1/events",
-    "/api/v1/webhooks/vast",
-)
-
-
-async def test_the_routes_that_the_readme_calls_missing_are_missing_and_named():
-    limits = README[README.index("## Limits") : README.index("## Layout")]
-    async with stage() as s:
-        for path in LACKING:
-            assert (await s.http.get(path)).json()["code"] == "unknown_route", path
-            assert path.rpartition("/")[2] in limits, path
-        paths = (await s.http.get("/openapi.json")).json()["paths"]
-    assert ("regional volumes" in limits) is not any("volume" in path for path in paths)
-
-
 def test_the_machines_that_the_readme_moves_by_hand_are_two():
     by_hand = README[README.index("By hand, ") : README.index("Answers to commands")]
     moved = re.findall(r'"machine_id": ?(\d+)', by_hand)
@@ -73,7 +59,10 @@ def test_the_machines_that_the_readme_moves_by_hand_are_two():
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda path: path.name)
 def test_the_examples_load(path):
-    assert load(path, {}).vast.url.startswith("http://127.0.0.1:")
+    """That of compose together with what its service says."""
+    environment = COMPOSE["services"]["failoverd"]["environment"] if path.name == "compose.yaml" else {}
+    filled = {name: re.sub(r"\$\{[^}]+\}", "fa_" + "x" * 40, value) for name, value in environment.items()}
+    assert load(path, filled).vast.url.startswith("http://127.0.0.1:")
 
 
 @pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
@@ -84,18 +73,52 @@ def test_the_locks_are_pinned_by_hash_and_name_no_index(name):
 
 
 def test_compose_holds_together():
-    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-    services = compose["services"]
+    services = COMPOSE["services"]
     for name, service in services.items():
+        assert "healthcheck" in service, name
         for needed, how in service.get("depends_on", {}).items():
             assert needed in services, name
-            assert how["condition"] != "service_healthy" or "healthcheck" in services[needed], name
+            wanted = "service_completed_successfully" if needed == "keys" else "service_healthy"
+            assert how["condition"] == wanted, name
         for port in service.get("ports", ()):
             assert port.startswith("127.0.0.1:"), name
         image = service.get("image")
-        assert image is None or re.search(r":\d+\.\d+\.\d+$", image), name
-    for variable in re.findall(r"\$\{([^}]+)\}", (ROOT / "docker-compose.yml").read_text()):
-        assert ":-" in variable or ":?" in variable, variable
+        assert re.search(r":v?\d+\.\d+(\.\d+)?$", image), name
+        for volume in service.get("volumes", ()):
+            source = volume.partition(":")[0]
+            assert (ROOT / source).is_file() if source.startswith("./") else source in COMPOSE["volumes"], name
+
+
+def test_compose_has_no_secret_of_its_own():
+    for variable in re.findall(r"\$\{([^}]+)\}", COMPOSE_TEXT):
+        assert ":?" in variable, variable
+    for name, service in COMPOSE["services"].items():
+        for variable, value in service.get("environment", {}).items():
+            if re.search("TOKEN|SECRET|PASSWORD", variable):
+                assert value.startswith("${"), (name, variable)
+
+
+def test_compose_runs_our_own_image_read_only_and_without_rights():
+    for name in ("world", "failoverd"):
+        service = COMPOSE["services"][name]
+        assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"]), name
+        assert "no-new-privileges:true" in service["security_opt"], name
+
+
+def test_the_command_lines_in_compose_are_understood():
+    group = get_command(app)
+    for name in ("world", "failoverd"):
+        verb, *options = COMPOSE["services"][name]["command"]
+        group.commands[verb].make_context(verb, options)
+
+
+def test_the_image_runs_as_nobody_in_particular_and_holds_what_it_is_built_from():
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    final = dockerfile[dockerfile.rindex("\nFROM ") :]
+    assert re.search(r"^USER \d+$", final, re.MULTILINE)
+    assert "STOPSIGNAL SIGTERM" in final
+    for source in re.findall(r"^COPY (?!--)(.+) \S+$", dockerfile, re.MULTILINE):
+        assert all((ROOT / name).exists() for name in source.split()), source
 
 
 def test_compose_follows_the_schema():

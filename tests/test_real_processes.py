@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
+import httpx
 import pytest
 
 from events import topics
 from tests.servers.kafka import KafkaBroker
-from tests.servers.stack import Stack
+from tests.servers.stack import BEARER, Stack
 from tests.stories import (
     differences,
     headers,
@@ -129,6 +132,39 @@ def test_a_bare_command_is_carried_out_once_however_often_it_is_sent(stack: Stac
     assert len(results_of(stack, "a1")) == 1
 
 
+def test_one_command_five_times_through_both_doors_and_after_a_restart_has_one_effect_and_one_answer(
+    stack: Stack,
+) -> None:
+    machine = wait_until_healthy(stack, 4)
+    body = {name: machine[name] for name in ("gpu_instance_id", "ssh_host", "ssh_port")} | {"machine_id": 4}
+    command = b'{"command":"failover","machine_id":4,"command_id":"once"}'
+
+    def over_http() -> httpx.Response:
+        return stack.post("/failover/execute", body, 60.0, {"Idempotency-Key": "once"})
+
+    with ThreadPoolExecutor(6) as pool:
+        sent = pool.submit(stack.produce, topics.COMMANDS, b"4", *[command] * 5)
+        first = [asked.result() for asked in [pool.submit(over_http) for _ in range(5)]]
+        sent.result()
+    assert [answer.status_code for answer in first] == [200] * 5
+    answers = {answer.text for answer in first}
+    assert len(answers) == 1
+    assert first[0].json()["success"] is True
+
+    stack.kill_daemon()
+    stack.start_daemon()
+    stack.produce(topics.COMMANDS, b"4", command)
+    assert {over_http().text} == answers
+    stack.until("every command was read", lambda: stack.has_read(COMMANDS_GROUP, topics.COMMANDS))
+    told = [record for record in stack.records(topics.COMMAND_RESULTS) if value(record)["command_id"] == "once"]
+    # The daemon was killed at once after the answer, so the one result may have been delivered again under its one id.
+    assert len({(headers(record)["ce_id"], record.value) for record in told}) == 1
+    result = value(told[0])
+    assert (result["status"], result["failover_id"]) == ("succeeded", first[0].json()["failover_id"])
+    assert [row["failover_id"] for row in stack.failovers(4)] == [result["failover_id"]]
+    assert result["result"] == first[0].json()
+
+
 def test_an_expired_command_is_refused_with_its_code(stack: Stack) -> None:
     before = stack.failovers(2)
     command = {"command": "failover", "command_id": "late", "expires_at": "2020-01-01T00:00:00Z"}
@@ -161,6 +197,9 @@ def test_what_is_no_command_lands_on_the_dead_letters_with_its_cause(stack: Stac
     assert headers(dead)["x-dlq-error"]
     assert headers(dead)["x-dlq-topic"] == topics.COMMANDS
     assert (headers(dead)["x-dlq-partition"], headers(dead)["x-dlq-offset"]) == ("0", str(place))
+    (shown,) = [row for row in stack.get("/dead-letters")["dead_letters"] if row["value"] == letter.decode()]
+    assert (shown["offset"], shown["code"], shown["can_replay"]) == (place, cause, False)
+    assert stack.post(f"/dead-letters/{shown['id']}/replay").json()["code"] == "still_undecodable"
 
 
 def test_a_daemon_that_is_killed_in_a_failover_finishes_it_and_leaves_nothing_behind(stack: Stack) -> None:
@@ -180,23 +219,53 @@ def test_a_daemon_that_is_killed_in_a_failover_finishes_it_and_leaves_nothing_be
 
 
 def test_a_daemon_that_is_told_to_end_in_a_failover_ends_and_goes_on_at_its_next_start(stack: Stack) -> None:
-    machine = wait_until_healthy(stack, 1)
-    before = len(stack.failovers(1))
-    body = {name: machine[name] for name in ("gpu_instance_id", "ssh_host", "ssh_port")} | {"machine_id": 1}
-    with ThreadPoolExecutor(1) as pool:
-        # A client that waits for the end must not keep the daemon from ending.
-        client = pool.submit(stack.post, "/failover/execute", body, 60.0)
-        failover = the_failover_of(stack, 1, before + 1)["failover_id"]
-        stack.until("candidates are rented", lambda: stack.has_begun(failover, "rent_candidate"))
+    machines = {number: wait_until_healthy(stack, number) for number in (1, 2)}
+    before = {number: len(stack.failovers(number)) for number in machines}
+    names = ("gpu_instance_id", "ssh_host", "ssh_port")
+    bodies = [{name: row[name] for name in names} | {"machine_id": number} for number, row in machines.items()]
+    with ThreadPoolExecutor(6) as pool, _deaf_follower(stack):
+        # Neither clients that wait for the end nor those that follow the events keep the daemon from ending.
+        followers = [pool.submit(_followed, stack, 60.0) for _ in range(3)]
+        clients = [pool.submit(stack.post, "/failover/execute", body, 60.0) for body in bodies]
+        failovers = [the_failover_of(stack, number, before[number] + 1)["failover_id"] for number in machines]
+        for failover in failovers:
+            stack.until("candidates are rented", lambda failover=failover: stack.has_begun(failover, "rent_candidate"))
         code, seconds = stack.end_daemon()
-        answer = client.result(20)
-    assert (answer.status_code, answer.json()["failover_id"]) == (503, failover)
+        answers = [client.result(20) for client in clients]
+        told = [follower.result(20) for follower in followers]
+    assert [(answer.status_code, answer.json()["failover_id"]) for answer in answers] == [
+        (503, one) for one in failovers
+    ]
     assert code == 0
     assert seconds < 10
+    assert all(text.rstrip().split("\n\n")[-1].startswith("event: closing") for text in told)
     stack.start_daemon()
-    wait_for_success(stack, failover)
-    assert wait_until_healthy(stack, 1)["gpu_instance_id"] != machine["gpu_instance_id"]
-    assert len(stack.failovers(1)) == before + 1
+    for number, failover in zip(machines, failovers, strict=True):
+        wait_for_success(stack, failover)
+        assert wait_until_healthy(stack, number)["gpu_instance_id"] != machines[number]["gpu_instance_id"]
+        assert len(stack.failovers(number)) == before[number] + 1
+    last = next(line[4:] for line in reversed(told[0].splitlines()) if line.startswith("id: "))
+    rest = _followed(stack, 10.0, {"follow": "false"}, {"Last-Event-ID": last})
+    assert "event: reset" not in rest
+    assert all(f'"failover_id":"{failover}","machine_id"' in rest for failover in failovers), rest
+
+
+def _followed(
+    stack: Stack, timeout_s: float, query: dict[str, str] | None = None, headers: dict[str, str] | None = None
+) -> str:
+    """All that the stream of events says, until it ends by itself."""
+    url = f"{stack.voice.url}/api/v1/events"
+    return httpx.get(url, params=query, headers={**BEARER, **(headers or {})}, timeout=timeout_s).text
+
+
+@contextmanager
+def _deaf_follower(stack: Stack) -> Iterator[None]:
+    """A client of the events that never reads and never leaves."""
+    host, _, port = stack.voice.url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port))) as connection:
+        lines = ["GET /api/v1/events?after=0 HTTP/1.1", "Host: x", f"Authorization: {BEARER['Authorization']}", "", ""]
+        connection.sendall("\r\n".join(lines).encode())
+        yield
 
 
 def test_a_daemon_that_stood_still_for_minutes_condemns_nobody_when_it_goes_on(stack: Stack) -> None:
@@ -222,8 +291,9 @@ def test_a_daemon_that_stood_still_for_minutes_condemns_nobody_when_it_goes_on(s
 
 def test_a_machine_that_only_lost_its_agent_is_watched_and_not_replaced(stack: Stack) -> None:
     wait_until_healthy(stack, 4)
+    before = stack.failovers(4)
     number = silence(stack, 4)
-    stack.never("a failover", lambda: stack.failovers(4), 1.5 * MINUTE)
+    stack.never("a failover", lambda: [row for row in stack.failovers(4) if row not in before], 1.5 * MINUTE)
     machine = stack.machine(4)
     assert machine["state"] == "detecting"
     assert "degraded monitoring" in machine["because"]

@@ -122,11 +122,14 @@ def row(number: int, **more: Any) -> dict[str, Any]:
         "state": "healthy",
         "because": "",
         "since_seconds": 71.5,
+        "boot_id": "b1",
+        "heartbeat_age_seconds": 3.2,
         "gpu_instance_id": 33175398,
         "gpu_name": "RTX PRO 6000 WS",
         "num_gpus": 1,
         "price_per_hour": 0.41,
         "fence": 1,
+        "snapshot_age_seconds": 3720.0,
         "failover_id": None,
         "last_failover_id": "fo_6kb2h7r9xq",
         **more,
@@ -156,20 +159,29 @@ def test_at_eighty_columns_names_states_and_instances_stay_whole(monkeypatch: py
 
 
 def test_where_there_is_room_no_column_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = drawn(screens.status_screen([row(1)], LAST), 120, monkeypatch)
+    lines = drawn(screens.status_screen([row(1)], LAST), 130, monkeypatch)
     assert lines[0].split() == [
         "MACHINE",
         "NAME",
         "STATE",
         "SINCE",
+        "BEAT",
         "INSTANCE",
         "GPU",
         "$/H",
         "FENCE",
+        "DATA",
         "LAST",
         "FAILOVER",
     ]
     assert "fo_6kb2h7r9xq succeeded 2m00s" in lines[1]
+
+
+def test_the_age_of_the_last_heartbeat_or_that_there_was_none() -> None:
+    assert screens.beat(row(1)) == "3s"
+    assert screens.beat(row(1, boot_id=None, heartbeat_age_seconds=None)) == "never"
+    assert screens.beat(row(1, heartbeat_age_seconds=None)) == "-", "another replica judges it"
+    assert screens.beat(row(1, boot_id=None, heartbeat_age_seconds=None, gpu_instance_id=None)) == "-"
 
 
 def test_a_remark_that_is_too_long_goes_below_its_step_and_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from daemon.environment import ELSEWHERE
 from daemon.setting_faults import wanted
 from daemon.settings import MachineEntry, PolicySection, Settings, SettingsError, load
 from machines.model import Mode, Setting
-from machines.policy import Policy
+from machines.policy import Policy, plain
 
 ROOT = Path(__file__).parents[1]
 SECRET = "s3cr3t"
@@ -28,10 +28,11 @@ def said(tmp_path: Path, yaml: str, **variables: str) -> Settings:
 
 
 def refused(tmp_path: Path, yaml: str, **variables: str) -> list[str]:
-    """The lines of the refusal, with the file's bare name."""
+    """The lines of the refusal, with the file's bare name and without its line numbers."""
     with pytest.raises(SettingsError) as error:
         said(tmp_path, yaml, **variables)
-    return str(error.value).replace(f"{tmp_path}/", "").splitlines()
+    told = str(error.value).replace(f"{tmp_path}/", "").splitlines()
+    return [re.sub(r"^failoverd\.yaml:\d+: ", "failoverd.yaml: ", line) for line in told]
 
 
 # -- where a value comes from
@@ -45,10 +46,10 @@ def test_the_environment_goes_before_the_file_field_by_field(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", PolicySection.model_fields)
 def test_every_field_of_the_policy_can_be_set_by_the_environment(tmp_path: Path, name: str) -> None:
-    usual = asdict(Policy())[name]
+    usual = plain(Policy())[name]
     policy = said(tmp_path, "", **{f"FAILOVERD_POLICY__{name.upper()}": str(usual)}).policy.policy()
     assert policy == Policy()
-    assert type(getattr(policy, name)) is type(usual)
+    assert type(plain(policy)[name]) is type(usual)
 
 
 def test_lists_and_sections_come_as_json(tmp_path: Path) -> None:
@@ -57,11 +58,15 @@ def test_lists_and_sections_come_as_json(tmp_path: Path) -> None:
         "FAILOVERD_SSH__WITNESSES": '["127.0.0.1:22"]',
         "FAILOVERD_POLICY": '{"max_price": 3}',
         "FAILOVERD_POLICY__MAX_CONCURRENT": "4",
+        "FAILOVERD_GCE__PROJECT": "my-project",
+        "FAILOVERD_GCE__ZONES": '["europe-west4-a", "europe-west4-b"]',
     }
     found = said(tmp_path, "", **variables)
     assert [machine.name for machine in found.machines] == ["alpha"]
     assert found.ssh.witnesses == ["127.0.0.1:22"]
     assert (found.policy.max_price, found.policy.max_concurrent) == (3, 4)
+    assert found.gce is not None
+    assert (found.gce.project, found.gce.zones) == ("my-project", ["europe-west4-a", "europe-west4-b"])
 
 
 def test_a_fault_is_blamed_on_where_the_value_came_from(tmp_path: Path) -> None:
@@ -217,11 +222,31 @@ def test_the_section_of_the_policy_has_its_fields_and_its_defaults() -> None:
         ("database: nonsense", "database"),
         ("kafka: {bootstrap: 'h:1', security_protocol: SASL_SSL}", "kafka.security_protocol"),
         ("kafka: {bootstrap: 'h:1', ssl_cafile: /no/such/file}", "kafka.ssl_cafile"),
+        ("kafka: {bootstrap: 'h:1', ssl_cafile: /etc/passwd}", "kafka.security_protocol"),
+        ("kafka: {bootstrap: 'h:1', security_protocol: SSL, ssl_keyfile: /etc/passwd}", "kafka.ssl_certfile"),
+        ("kafka: {bootstrap: 'h:1', sasl_username: u, sasl_password: p}", "kafka.security_protocol"),
         ("machines: [{id: 1}, {id: 1}]", "machines"),
         ("machines: [{name: x}]", "machines.0.id"),
         ("machines: [5]", "machines.0"),
         ("machines: [{id: 1, strategy: fast}]", "machines.0.strategy"),
         ("machines: [{id: 1, auto_failover: maybe}]", "machines.0.auto_failover"),
+        ("machines: [{id: 1, ssh_keys: [mine]}]", "machines.0.ssh_keys.0"),
+        ("hooks: {handed_over: []}", "hooks.handed_over"),
+        ("hooks: {handed_over: [/no/such/program]}", "hooks.handed_over"),
+        ("hooks: {handed_over: [/etc/passwd]}", "hooks.handed_over"),
+        ("machines: [{id: 1, cpu_standby: {zone: Europe!}}]", "machines.0.cpu_standby.zone"),
+        ("machines: [{id: 1, cpu_standby: {machine: big}}]", "machines.0.cpu_standby.machine"),
+        ("gce: {zones: [europe-west4-a]}", "gce.project"),
+        ("gce: {project: my-project}", "gce.zones"),
+        ("gce: {project: my-project, zones: []}", "gce.zones"),
+        ("gce: {project: my-project, zones: [Nowhere]}", "gce.zones.0"),
+        ("gce: {project: my-project, zones: [europe-west4-a], disk_gb: 1}", "gce.disk_gb"),
+        (
+            "gce: {project: my-project, zones: [europe-west4-a], credentials_file: /no/such/file}",
+            "gce.credentials_file",
+        ),
+        ("gce: {project: my-project, zones: [europe-west4-a], endpoint: nowhere}", "gce.endpoint"),
+        ("gce: {project: my-project, zones: [europe-west4-a], kind: spot}", "gce.kind"),
     ],
 )
 def test_what_could_only_fail_later_is_refused_at_the_start_with_a_remedy(tmp_path: Path, yaml: str, name: str) -> None:
@@ -289,3 +314,37 @@ def test_an_empty_token_file_is_told_and_opens_nothing(tmp_path: Path) -> None:
     command = [ROOT / ".venv/bin/failoverd", "run", "--config", config, "--http-port", "0"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, "token is empty" in done.stderr) == (2, True), done.stderr
+
+
+# -- snapshots
+
+S3 = "kind: s3, bucket: my-snapshots, access_key_id: k, secret_access_key: s3cr3t, password: s3cr3t-too"
+
+
+def test_each_kind_of_store_for_snapshots_can_be_chosen(tmp_path: Path) -> None:
+    assert said(tmp_path, "").snapshots.kind == "world"
+    found = said(tmp_path, f"snapshots: {{{S3}, prefix: /team/a/, keep: 5}}").snapshots
+    assert (found.bucket, found.prefix, found.keep) == ("my-snapshots", "team/a", 5)
+    assert said(tmp_path, f"snapshots: {{{S3.replace('s3,', 'b2,')}}}").snapshots.kind == "b2"
+    assert said(tmp_path, "snapshots: {kind: path, folder: /mnt/x, password: p}").snapshots.folder == Path("/mnt/x")
+
+
+@pytest.mark.parametrize(
+    ("yaml", "expected"),
+    [
+        ("{kind: s3, access_key_id: k, secret_access_key: s3cr3t, password: p}", "snapshots.bucket: is missing"),
+        (f"{{{S3}}}".replace(", password: s3cr3t-too", ""), "snapshots.password: is missing"),
+        (f"{{{S3}, folder: /mnt/x}}", "snapshots.folder: means nothing to kind s3"),
+        ("{kind: world, bucket: my-snapshots}", "snapshots.bucket: means nothing to kind world"),
+        ("{kind: path, folder: snaps, password: p}", "snapshots.folder: must be an absolute path"),
+        (f"{{{S3}, bucket: My_Bucket}}".replace("bucket: my-snapshots, ", ""), "snapshots.bucket: is no bucket's name"),
+        (f"{{{S3}, prefix: ../x}}", "snapshots.prefix: is no prefix of names"),
+        (f"{{{S3}, read_access_key_id: r}}", "snapshots.read_access_key_id: needs read_secret_access_key"),
+        (f"{{{S3}, endpoint: 127.0.0.1}}", "snapshots.endpoint: must be a URL"),
+        (f"{{{S3}, keep: 0}}", "snapshots.keep: must be a whole number"),
+    ],
+)
+def test_what_is_wrong_with_snapshots_is_named_with_its_remedy(tmp_path: Path, yaml: str, expected: str) -> None:
+    lines = refused(tmp_path, f"snapshots: {yaml}")
+    assert any(expected in line and "; remedy: " in line for line in lines), lines
+    assert SECRET not in "\n".join(lines)

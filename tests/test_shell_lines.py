@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from daemon.agent_line import AgentLine
@@ -11,6 +15,7 @@ from machines.shell_lines import (
     CheckPlace,
     HashFiles,
     KeepAgent,
+    LaySnapshotOrder,
     Line,
     ListGpus,
     ReadMarker,
@@ -42,9 +47,14 @@ SCRIPT = "echo 'one'; echo \"two\"\nserve --as-it=was &\nif [ -e x ]; then y; fi
         ReadMarker(ODD, ODD + "/.m"),
         WriteMarker("/data", 12, "/data/.failoverd-machine"),
         WriteMarker(ODD, 12, ODD + "/.m"),
+        LaySnapshotOrder("/workspace"),
+        LaySnapshotOrder(ODD),
         StartServing(None, AGENT),
         StartServing("train", AGENT),
+        StartServing("umask 077 && cat > x && printf %s y > z", AGENT),
         StartServing(SCRIPT, AGENT),
+        StartServing(None, AGENT, ("ssh-ed25519 AAAA me",)),
+        StartServing(SCRIPT, AGENT, ("ssh-ed25519 AAAA me", "ssh-rsa BBBB o'neill; done; ")),
     ],
 )
 def test_a_command_is_read_back_as_it_was_made(line: Line) -> None:
@@ -68,3 +78,14 @@ def test_a_script_that_is_held_back_is_read_back() -> None:
     assert held is not None
     assert held_script(held) == SCRIPT
     assert held_script(SCRIPT) is None
+
+
+def test_the_customers_keys_are_let_in_once_beside_those_that_are_there(tmp_path: Path) -> None:
+    known = tmp_path / ".ssh" / "authorized_keys"
+    known.parent.mkdir()
+    known.write_text("ssh-ed25519 AAAA provider\n")
+    keys = ("ssh-ed25519 AAAA provider", "ssh-ed25519 BBBB o'neill", "ssh-rsa CCCC")
+    line = StartServing(None, "true", keys).line()
+    for _ in range(2):
+        subprocess.run(["sh", "-c", line], env={"HOME": str(tmp_path), "PATH": os.environ["PATH"]}, check=True)
+    assert known.read_text().splitlines() == list(keys)

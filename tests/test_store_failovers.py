@@ -10,7 +10,9 @@ from datetime import timedelta
 import pytest
 
 from adapters.sql import AttemptRecord, SqlStore, Tx
+from adapters.sql.records import SnapshotGrant
 from machines import model
+from machines.cpu_vm import VmId, VmPlace, Zone
 from machines.errors import Fenced, Stale
 from machines.journal import Entry, Mark
 from machines.model import (
@@ -28,6 +30,7 @@ from machines.model import (
     Machine,
     MachineId,
     Reason,
+    Registered,
     Replacement,
     Rung,
     Running,
@@ -83,6 +86,23 @@ def test_a_machine_has_one_running_failover(store: SqlStore) -> None:
         assert tx.failover(FailoverId("fo_2")) is None
         assert tx.end_failover(FailoverId("fo_1"), False, None, "no_offer_matches", "none", None, at(9))
         tx.begin_failover(machine, a_running("fo_2"), Setting.BOTH, "again", "ana", None, None)
+
+
+def test_a_machine_that_is_registered_anew_begins_above_every_fence_of_its_id(store: SqlStore) -> None:
+    with store.transaction() as tx:
+        first = tx.register_machine(a_machine(2, fence=0), NOW)
+        assert (first.fence, first.registered) == (0, Registered(NOW, 0))
+        machine = begin(tx, running=a_running("fo_1", fence=5))
+        tx.end_failover(FailoverId("fo_1"), False, None, "no_offer_matches", "none", None, at(9))
+        tx.save_machine(replace(machine, failover=None))
+        tx.remove_machine(MachineId(1))
+    with store.transaction() as tx:
+        anew = tx.register_machine(a_machine(1, fence=0), at(20))
+        assert (anew.fence, anew.registered) == (6, Registered(at(20), 6))
+        assert tx.machine(MachineId(1)) == anew
+        tx.save_snapshot_grant(SnapshotGrant(MachineId(1), InstanceId(1001), 8, "", NOW))
+        tx.remove_machine(MachineId(1))
+        assert tx.register_machine(a_machine(1, fence=0), at(30)).fence == 9
 
 
 def test_a_failover_tells_everything_about_itself(store: SqlStore) -> None:
@@ -218,6 +238,22 @@ def test_a_debt_is_bound_to_a_label_only_by_whoever_saw_its_last_one(store: SqlS
         assert (bound.label, bound.claimed_at) == ("fo-x-1", at(1))
         assert tx.bind_debt(bound, None, None)
         assert not tx.bind_debt(bound, None, None)
+
+
+def test_a_debt_is_bound_to_a_vm_only_by_whoever_saw_its_last_one(store: SqlStore) -> None:
+    first = VmPlace(Zone("europe-west4-a"), "fo-x-m1-cpu-1-0", VmId(4_000_000_000_000_000_001), "r1")
+    other = replace(first, name="fo-x-m1-cpu-1-1", id=None, request_id=None)
+    with store.transaction() as tx:
+        tx.add_debts((debt(DebtKind.CREATE_VM, label=None, claimed_at=None),))
+        (seen,) = tx.open_debts()
+        assert tx.bind_vm(seen, first, at(1))
+        assert not tx.bind_vm(seen, other, at(2))
+        (bound,) = tx.open_debts()
+        assert (bound.label, bound.claimed_at, bound.vm) == (first.name, at(1), first)
+        assert tx.bind_vm(bound, None, None)
+        assert not tx.bind_vm(bound, None, None)
+        (free,) = tx.open_debts()
+        assert (free.label, free.claimed_at, free.vm) == (None, None, None)
 
 
 def test_a_failover_drops_debts_of_the_named_kinds_only(store: SqlStore) -> None:

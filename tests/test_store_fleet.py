@@ -79,27 +79,31 @@ def test_the_first_row_of_a_command_id_stands(store: SqlStore) -> None:
 
 
 def test_a_command_is_answered_once(store: SqlStore) -> None:
+    bound = replace(COMMAND, failover_id=FailoverId("fo_1"))
     with store.transaction() as tx:
-        tx.insert_command(COMMAND)
-        assert tx.open_commands() == [COMMAND]
-        assert tx.bind_command("cmd-1", FailoverId("fo_1"))
-        bound = replace(COMMAND, failover_id=FailoverId("fo_1"))
+        tx.insert_command(bound)
         assert tx.commands_of(FailoverId("fo_1")) == [bound]
         assert tx.answer_command("cmd-1", "succeeded", {"success": True}, 200, at(60))
         assert not tx.answer_command("cmd-1", "failed", {"success": False}, 500, at(61))
-        assert not tx.bind_command("cmd-1", FailoverId("fo_2"))
         answered = replace(bound, status="succeeded", answer={"success": True}, http_status=200, answered_at=at(60))
         assert tx.command("cmd-1") == answered
-        assert tx.open_commands() == []
         assert tx.commands_of(FailoverId("fo_1")) == []
 
 
-def test_open_commands_come_in_the_order_of_arrival(store: SqlStore) -> None:
+def test_those_that_wait_for_a_failover_come_in_the_order_of_arrival(store: SqlStore) -> None:
     with store.transaction() as tx:
         for number in (3, 1, 2):
-            row = replace(COMMAND, command_id=f"cmd-{number}", received_at=at(number), machine_id=None, expires_at=None)
-            tx.insert_command(row)
-        assert [row.command_id for row in tx.open_commands()] == ["cmd-1", "cmd-2", "cmd-3"]
+            tx.insert_command(
+                replace(
+                    COMMAND,
+                    command_id=f"cmd-{number}",
+                    received_at=at(number),
+                    machine_id=None,
+                    expires_at=None,
+                    failover_id=FailoverId("fo_1"),
+                )
+            )
+        assert [row.command_id for row in tx.commands_of(FailoverId("fo_1"))] == ["cmd-1", "cmd-2", "cmd-3"]
 
 
 def test_a_pause_is_set_and_lifted(store: SqlStore) -> None:

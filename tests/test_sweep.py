@@ -26,7 +26,10 @@ from machines.model import (
     Listing,
     Machine,
     MachineId,
+    Replica,
     Status,
+    VolumeId,
+    VolumeMount,
 )
 from machines.states import State
 from tests.test_api_stage import BEGIN, Stage, stage
@@ -43,6 +46,7 @@ class Provider:
     rows: list[Instance] = field(default_factory=list)
     while_starting: Callable[[], Awaitable[None]] | None = None
     stopped: list[InstanceId] = field(default_factory=list)
+    deleted: list[VolumeId] = field(default_factory=list)
 
     async def look(self, instance: InstanceId) -> Instance | None:
         return next((row for row in self.rows if row.id == instance), None)
@@ -54,6 +58,9 @@ class Provider:
         if self.answer is not None:
             raise self.answer
         self.destroyed.append(instance)
+
+    async def delete(self, volume: VolumeId) -> None:
+        self.deleted.append(volume)
 
     async def start(self, instance: InstanceId) -> None:
         if self.while_starting is not None:
@@ -73,7 +80,7 @@ async def owing(*debts: Debt) -> AsyncIterator[tuple[Stage, Provider, Sweep]]:
 
 def another_life(s: Stage, provider: object) -> Sweep:
     unused: Any = None
-    parts: Any = (s.store, s.loop, unused, provider, unused, unused, s.clock, "fo-test", unused)
+    parts: Any = (s.store, s.loop, unused, provider, provider, unused, s.clock, unused, unused)
     return Sweep(*parts)
 
 
@@ -153,29 +160,22 @@ async def test_of_many_debts_what_bills_comes_first_and_a_round_is_short() -> No
         await sweep.pay_debts()
         assert provider.destroyed == [OLD]
         assert len(await s.store.transact(lambda tx: tx.open_debts())) > 70
-        for _ in range(6):
+        for _ in range(9):
             await s.clock.advance(6.0)
             await sweep.pay_debts()
         assert await s.store.transact(lambda tx: tx.open_debts()) == []
 
 
-async def test_what_became_a_machine_is_no_orphan_after_that_machine_was_removed() -> None:
-    """Its owner keeps it; only what nobody ever had is destroyed."""
-    async with owing() as (s, provider, sweep):
+async def test_a_claim_that_has_become_a_machine_is_not_destroyed_by_its_label() -> None:
+    claim = debt(DebtKind.DESTROY_CLAIM, instance=InstanceId(456789), label=Label("fo-test-m123-x"), claimed_at=BEGIN)
+    async with owing(claim) as (s, provider, sweep):
         await s.machine()
-        waiting = await s.begin()
-        failover = await s.win(new=500)
-        await waiting
-        await s.store.transact(lambda tx: [tx.pay_debt(one.id, BEGIN) for one in tx.open_debts()])
-        assert await s.store.transact(lambda tx: tx.remove_machine(MachineId(123)))
-        theirs, lost = f"fo-test-m123-{failover}-a1-c0", f"fo-test-m123-{failover}-a1-c1"
-        provider.rows = [rental(500, theirs), rental(501, lost)]
-        for _ in range(3):
-            await sweep.find_orphans()
-            await s.clock.advance(61)
-        owed = await s.store.transact(lambda tx: tx.open_debts())
-        assert {(one.kind, one.instance) for one in owed} == {(DebtKind.DESTROY_CLAIM, 501)}
-        assert [row.id for row in sweep.released] == [500]
+        await sweep.pay_debts()
+        (left,) = await s.store.transact(lambda tx: tx.open_debts())
+        assert (provider.destroyed, left.last_error) == (
+            [],
+            "instance_in_use: instance 456789 is, or was, a machine's own",
+        )
 
 
 async def test_an_old_instance_that_was_registered_again_is_not_destroyed() -> None:
@@ -283,7 +283,27 @@ def test_no_kind_of_debt_waits_behind_all_of_another() -> None:
         *debts(DebtKind.REARM, 50, 2),
         *debts(DebtKind.STOP_INSTANCE, 60, 2),
         *debts(DebtKind.START_INSTANCE, 70, 1),
+        *debts(DebtKind.DESTROY_CLAIM, 80, 1),
     ]
     turn = [debt.kind for debt in _in_turn([*stuck, *rest])]
-    assert turn[:4] == [DebtKind.START_INSTANCE, DebtKind.STOP_INSTANCE, DebtKind.DESTROY_INSTANCE, DebtKind.REARM]
-    assert turn[4:7] == [DebtKind.STOP_INSTANCE, DebtKind.DESTROY_INSTANCE, DebtKind.REARM]
+    assert turn[:5] == [
+        DebtKind.START_INSTANCE,
+        DebtKind.STOP_INSTANCE,
+        DebtKind.DESTROY_CLAIM,
+        DebtKind.DESTROY_INSTANCE,
+        DebtKind.REARM,
+    ]
+    assert turn[5:8] == [DebtKind.STOP_INSTANCE, DebtKind.DESTROY_INSTANCE, DebtKind.REARM]
+
+
+async def test_a_volume_that_a_machine_lies_on_or_keeps_as_its_copy_is_not_deleted_whoever_owes_it() -> None:
+    main, copy, other = VolumeId(881), VolumeId(990), VolumeId(991)
+    owed = [debt(DebtKind.DELETE_VOLUME, instance=None, volume=volume) for volume in (main, copy, other)]
+    async with owing(*owed) as (s, provider, sweep):
+        mount = VolumeMount(main, "/workspace", Replica(copy, HostId(2), BEGIN))
+        await s.store.transact(lambda tx: tx.insert_machine(Machine(MachineId(3), "m", volume=mount)))
+        await sweep.pay_debts()
+        assert provider.deleted == [other]
+        open_now = await s.store.transact(lambda tx: tx.open_debts())
+        assert {one.volume for one in open_now} == {main, copy}
+        assert all("machine 3's" in (one.last_error or "") for one in open_now)

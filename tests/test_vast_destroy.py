@@ -168,5 +168,6 @@ async def test_a_delete_whose_answer_was_lost_is_repeated() -> None:
 async def test_a_refused_delete_is_told() -> None:
     provider = Provider()
     provider.on(DELETE_7, (403, {"success": False, "msg": "not yours"}))
+    provider.on("GET /api/v0/instances/7/", (200, {"instances": row(7)}))
     with pytest.raises(Refused, match="not yours"):
         await settled(provider, InstanceId(7))

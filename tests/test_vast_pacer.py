@@ -11,7 +11,7 @@ import pytest
 from adapters.vast import KeyDead, VastSettings
 from adapters.vast.pacer import Pacer
 from adapters.vast.settings import CHANGE
-from machines.errors import Fenced, NotYet, Unknown
+from machines.errors import Fenced, NotYet, Refused, Unknown
 from machines.model import InstanceId, OfferQuery
 from tests.test_vast_provider import (
     CREATE,
@@ -189,8 +189,27 @@ async def test_a_create_that_never_left_is_tried_again_and_then_waits() -> None:
     provider.on(CREATE, httpx.ConnectError("refused"), CREATED)
     assert await cloud.rent(claim()) == 7
     provider.on(CREATE, httpx.ConnectError("refused"))
-    with pytest.raises(NotYet, match="nothing was sent"):
+    another = provider.cloud()
+    for _ in range(2):  # The offer is still there, as far as anybody knows.
+        with pytest.raises(NotYet, match="nothing was sent"):
+            await another.rent(claim("fo-dep1-2"))
+
+
+@virtual
+async def test_no_two_claims_queue_up_for_one_offer() -> None:
+    """Each create takes seconds of everybody's turn, and the second could only hear that the offer is gone."""
+    provider = Provider()
+    cloud = provider.cloud()
+    provider.on(CREATE, CREATED)
+    first = asyncio.create_task(cloud.rent(claim()))
+    await asyncio.sleep(0)
+    with pytest.raises(Refused, match="asked for already"):
         await cloud.rent(claim("fo-dep1-2"))
+    assert await first == 7
+    assert len(provider.requests) == 1
+    await asyncio.sleep(601)
+    await cloud.rent(claim("fo-dep1-2"))
+    assert len(provider.requests) == 2
 
 
 @virtual

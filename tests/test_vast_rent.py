@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ import httpx
 import pytest
 
 from machines.errors import NotYet, Refused, Unknown
+from machines.model import VolumeId, VolumeMount
 from tests.test_vast_provider import (
     CREATE,
     DEAD_KEY,
@@ -93,6 +95,7 @@ def test_a_stopped_rental_that_cannot_be_destroyed_is_unknown_so_that_undo_finds
         provider = Provider()
         provider.on(CREATE, STOPPED_CONTRACT)
         provider.on(DELETE_7, answer)
+        provider.on("GET /api/v0/instances/7/", (200, {"instances": row(7)}))
         with pytest.raises(Unknown):
             await provider.cloud().rent(claim())
 
@@ -168,3 +171,34 @@ def test_labels_of_others_are_not_touched(call: str) -> None:
 def test_a_deployment_without_a_prefix_is_refused() -> None:
     with pytest.raises(ValueError, match="prefix"):
         Provider().cloud(prefix="")
+
+
+@virtual
+async def test_an_offer_is_free_again_once_the_claim_is_settled_that_asked_for_it() -> None:
+    """Seen: the only offer on a volume's host was locked for ten minutes after a lost answer."""
+    provider = Provider()
+    cloud = provider.cloud()
+    provider.on(
+        CREATE, httpx.ReadTimeout("lost"), httpx.ReadTimeout("lost"), (200, {"success": True, "new_contract": 8})
+    )
+    provider.on(LIST, page(OTHER))
+    for number, settle in ((1, cloud.adopt), (2, cloud.destroy)):
+        asked = claim(f"{PREFIX}{number}")
+        with pytest.raises(Unknown):
+            await cloud.rent(asked)
+        with pytest.raises(Refused, match="asked for already"):
+            await cloud.rent(claim(f"{PREFIX}9"))
+        await asyncio.sleep(20)
+        await settle(asked)
+    assert await cloud.rent(claim(f"{PREFIX}3")) == 8
+
+
+@virtual
+async def test_a_place_beside_a_volume_is_asked_for_whoever_asked_before() -> None:
+    provider = Provider()
+    cloud = provider.cloud()
+    provider.on(CREATE, httpx.ReadTimeout("lost"), (200, {"success": True, "new_contract": 8}))
+    with pytest.raises(Unknown):
+        await cloud.rent(claim())
+    beside = replace(claim(f"{PREFIX}2"), volume=VolumeMount(VolumeId(881), "/workspace"))
+    assert await cloud.rent(beside) == 8

@@ -59,6 +59,16 @@ async def test_create_sends_what_the_official_client_sends() -> None:
 
 
 @virtual
+async def test_create_starts_the_image_as_the_old_instance_did() -> None:
+    provider = Provider()
+    provider.on(CREATE, (200, {"success": True, "new_contract": 7}))
+    login = "-u me -p hunter2 registry.example"
+    await provider.cloud().rent(claim(workload=Workload(runtype="jupyter_proxy ssh_proxy", image_login=login)))
+    (body,) = provider.bodies(CREATE)
+    assert (body["runtype"], body["image_login"]) == ("jupyter_proxy ssh_proxy", login)
+
+
+@virtual
 async def test_create_never_asks_for_less_disk_than_the_provider_allows() -> None:
     provider = Provider()
     provider.on(CREATE, (200, {"success": True, "new_contract": 7}))

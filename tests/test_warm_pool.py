@@ -238,11 +238,11 @@ def test_behind_the_destroying_fence_it_is_too_late_in_every_later_attempt_too()
     """Seen by reading: cancelled on the next rung, the machine would have had no instance at all."""
     began = [(1, Entry(step, Mark.STARTED, T0)) for step in ("check_place", "fence_primary")]
     later = [(2, Entry(step, Mark.STARTED, T0)) for step in ("choose_snapshot", "fence_primary", "rent_candidate")]
-    assert is_too_late([*began, *later])
-    assert not is_too_late([*began[:1], *later])
+    assert is_too_late(None, [*began, *later])
+    assert not is_too_late(None, [*began[:1], *later])
     other = [(1, Entry(step, Mark.STARTED, T0)) for step in ("check_standby", "fence_primary", "start_standby")]
-    assert not is_too_late([*other, *later])
-    assert not is_too_late([])
+    assert not is_too_late(None, [*other, *later])
+    assert not is_too_late(None, [])
 
 
 @pytest.mark.parametrize("reached", range(1, len(WARM_POOL.steps)))

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from daemon.commands import Asked
+from daemon.asked import Asked
 from events.schema import Command
 from machines.problems import Problem
 from machines.workspace import NoWorkspace, normalised

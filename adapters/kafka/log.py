@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Awaitable, Sequence
+from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from adapters.kafka.connection import OUTAGES, Connection
 from adapters.kafka.consumer import KafkaConsumer
+from adapters.kafka.reading import newest, record
 from adapters.kafka.settings import KafkaSettings
-from adapters.kafka.topics import ensure_topics
+from adapters.kafka.topics import ensure_topics, look_at_topics
 from events.topics import Message, TopicProblem, TopicSpec
 from machines.errors import LogUnavailable
-from machines.ports import Clock
+from machines.ports import Clock, Partition, Record
+
+T = TypeVar("T")
 
 LARGEST_REQUEST = 1_048_576
 BATCH_OVERHEAD = 256
@@ -46,6 +49,27 @@ class KafkaLog:
             return await self._clock.wait_for(ensure_topics(self._settings, specs), limit)
         except OUTAGES as error:
             raise LogUnavailable(f"topics could not be checked: {_text(error)}") from error
+
+    async def look_at_topics(self, specs: Sequence[TopicSpec]) -> tuple[tuple[str, ...], tuple[TopicProblem, ...]]:
+        """Which are missing, and what is wrong with the others; nothing is created. Raise LogUnavailable."""
+        limit = self._clock.real(3 * self._settings.request_timeout_s)
+        try:
+            return await self._clock.wait_for(look_at_topics(self._settings, specs), limit)
+        except OUTAGES as error:
+            raise LogUnavailable(_text(error)) from error
+
+    async def newest(self, topic: str, limit: int) -> Sequence[Record]:
+        return await self._read("read", newest(self._settings, topic, limit))
+
+    async def record(self, partition: Partition, offset: int) -> Record | None:
+        return await self._read("found", record(self._settings, partition, offset))
+
+    async def _read(self, what: str, reading: Awaitable[T]) -> T:
+        limit = self._clock.real(self._settings.request_timeout_s)
+        try:
+            return await self._clock.wait_for(reading, limit)
+        except OUTAGES as error:
+            raise LogUnavailable(f"records were not {what}: {_text(error)}") from error
 
     def consumer(self, group: str, topic: str) -> KafkaConsumer:
         """A member of the group; its owner starts and stops it."""

@@ -25,7 +25,12 @@ class KafkaSettings:
     """The authority that signed the broker's certificate; the system's authorities where it is not given."""
 
     ssl_certfile: str | None = None
+    """Our own certificate (PEM), where the broker asks for one; its key is in the same file where `ssl_keyfile` is not given."""
+
     ssl_keyfile: str | None = None
+    ssl_key_password: str | None = field(default=None, repr=False)
+    ssl_check_hostname: bool = True
+    """False only where brokers go by names that their certificates do not have; the authority is checked all the same."""
 
     replication_factor: int = -1
     """Of topics that are created here; -1 = as the broker's default says."""
@@ -63,5 +68,7 @@ class KafkaSettings:
             return None
         context = ssl.create_default_context(cafile=self.ssl_cafile)
         if self.ssl_certfile is not None:
-            context.load_cert_chain(self.ssl_certfile, self.ssl_keyfile)
+            # Without a password OpenSSL would ask for one on the terminal.
+            context.load_cert_chain(self.ssl_certfile, self.ssl_keyfile, lambda: self.ssl_key_password or "")
+        context.check_hostname = self.ssl_check_hostname
         return context

@@ -18,8 +18,7 @@ async def ensure_topics(settings: KafkaSettings, specs: Sequence[TopicSpec]) -> 
     admin = AIOKafkaAdminClient(**settings.client_arguments())
     try:
         await admin.start()
-        # The list of all topics: to ask for a topic by name creates it on brokers that create topics by themselves.
-        found = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
+        found = {name: len(numbers) for name, numbers in (await _all_topics(admin)).items()}
         missing = [spec for spec in specs if spec.name not in found]
         refused = await _create(admin, missing, settings) if missing else ()
         present = [spec for spec in specs if spec.name in found]
@@ -30,6 +29,37 @@ async def ensure_topics(settings: KafkaSettings, specs: Sequence[TopicSpec]) -> 
         )
     finally:
         await admin.close()
+
+
+async def look_at_topics(
+    settings: KafkaSettings, specs: Sequence[TopicSpec]
+) -> tuple[tuple[str, ...], tuple[TopicProblem, ...]]:
+    """Which are missing, and what is wrong with those that are there; creates nothing. Raise aiokafka's errors."""
+    admin = AIOKafkaAdminClient(**settings.client_arguments())
+    try:
+        await admin.start()
+        found = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
+        present = [spec for spec in specs if spec.name in found]
+        wrong = (*_wrong_partitions(present, found, settings), *await _wrong_settings(admin, present, settings))
+        return tuple(spec.name for spec in specs if spec.name not in found), wrong
+    finally:
+        await admin.close()
+
+
+async def partitions(settings: KafkaSettings, topic: str) -> Sequence[int]:
+    """The numbers of the topic's partitions; none where there is no such topic. Raise aiokafka's errors."""
+    admin = AIOKafkaAdminClient(**settings.client_arguments())
+    try:
+        await admin.start()
+        return (await _all_topics(admin)).get(topic, ())
+    finally:
+        await admin.close()
+
+
+async def _all_topics(admin: Any) -> Mapping[str, Sequence[int]]:
+    """Of all topics: to ask for a topic by name creates it on brokers that create topics by themselves."""
+    topics = await admin.describe_topics()
+    return {topic["topic"]: sorted(part["partition"] for part in topic["partitions"]) for topic in topics}
 
 
 async def _create(admin: Any, specs: Sequence[TopicSpec], settings: KafkaSettings) -> tuple[TopicProblem, ...]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, TypeAlias
 
-Kind: TypeAlias = Literal["gpu", "storage", "volume"]
+Kind: TypeAlias = Literal["gpu", "storage", "volume", "vm", "disk"]
 
 
 @dataclass(slots=True)
@@ -12,9 +12,19 @@ class _Meter:
     rate: float
     since: datetime
     total: float = 0.0
+    past: list[tuple[datetime, datetime, float]] = field(default_factory=list)
+    """From when until when it ran at which rate; without the present one."""
 
     def at(self, now: datetime) -> float:
         return self.total + self.rate * max(0.0, (now - self.since).total_seconds()) / 3600
+
+    def turn_to(self, rate: float, now: datetime) -> None:
+        self.past.append((self.since, now, self.rate))
+        self.total, self.since, self.rate = self.at(now), now, rate
+
+    def between(self, start: datetime, end: datetime) -> float:
+        runs = (*self.past, (self.since, end, self.rate))
+        return sum(rate * max(0.0, (min(to, end) - max(of, start)).total_seconds()) / 3600 for of, to, rate in runs)
 
 
 @dataclass(slots=True)
@@ -30,7 +40,7 @@ class Ledger:
         if meter is None:
             self._meters[kind, thing_id] = _Meter(rate, now)
         elif meter.rate != rate:
-            meter.total, meter.since, meter.rate = meter.at(now), now, rate
+            meter.turn_to(rate, now)
 
     def cost(self, kind: Kind, thing_id: int, now: datetime) -> float:
         meter = self._meters.get((kind, thing_id))
@@ -39,6 +49,15 @@ class Ledger:
     def rate(self, kind: Kind, thing_id: int) -> float:
         meter = self._meters.get((kind, thing_id))
         return 0.0 if meter is None else meter.rate
+
+    def charges(self, start: datetime, end: datetime) -> dict[tuple[Literal["instance", "volume"], int], float]:
+        """What each rental and each volume has cost within that time, those that are gone too; nothing for nothing."""
+        found: dict[tuple[Literal["instance", "volume"], int], float] = {}
+        for (kind, thing), meter in self._meters.items():
+            if kind in ("gpu", "storage", "volume") and (cost := meter.between(start, end)) > 0:
+                place: tuple[Literal["instance", "volume"], int] = ("volume" if kind == "volume" else "instance", thing)
+                found[place] = found.get(place, 0.0) + cost
+        return found
 
     def of_instance(self, instance_id: int, now: datetime) -> float:
         return self.cost("gpu", instance_id, now) + self.cost("storage", instance_id, now)

@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from adapters.sim import truth
+from adapters.sim.compute import STOCKOUT
 from adapters.sim.faults import Fault, FaultKind
 from adapters.sim.form import ControlError, Form
 from adapters.sim.instances import Instance
@@ -54,6 +55,8 @@ class Control:
             ("POST", "/sim/instances/{id}/thaw", self._thaw),
             ("POST", "/sim/instances/{id}/break-gpu", self._break_gpu),
             ("GET", "/sim/instances/{id}/download", self._check_download),
+            ("POST", "/sim/vms/{zone}/{name}/preempt", self._preempt_vm),
+            ("PUT", "/sim/zones/{zone}", self._change_zone),
             ("GET", "/sim/faults", self._show_faults),
             ("POST", "/sim/faults", self._order_fault),
             ("DELETE", "/sim/faults", self._clear_faults),
@@ -164,6 +167,30 @@ class Control:
         instance = self._running(path)
         return {"ok": instance.serves and instance.fate is not DeadBoot.NO_OUTBOUND}
 
+    # -- CPU VMs ------------------------------------------------------------------------------------------------
+
+    def _preempt_vm(self, form: Form, path: dict[str, str], now: datetime) -> Any:
+        form.end()
+        vm = self._world.compute.find(path["zone"], path["name"])
+        if vm is None or vm.status != "RUNNING":
+            raise ControlError(409, "not_running", f"no VM {path['name']} runs in {path['zone']}")
+        self._world.compute.preempt(now, vm)
+        return truth.vm_truth(self._world, vm, now)
+
+    def _change_zone(self, form: Form, path: dict[str, str], _now: datetime) -> Any:
+        """`exhausted`: has it no capacity, for what is made and for what is started? `quota`: the most VMs of its region."""
+        zone, compute = path["zone"], self._world.compute
+        if zone not in self._world.settings.vm_zones:
+            raise ControlError(404, "no_such_zone", f"there is no zone {zone}")
+        exhausted, code = form.get("exhausted", bool, None), form.get("code", str, STOCKOUT)
+        quota = form.get("quota", int, None)
+        form.end()
+        if exhausted is not None:
+            _ = compute.exhausted.update({zone: code}) if exhausted else compute.exhausted.pop(zone, None)
+        if quota is not None:
+            compute.quotas[zone.rpartition("-")[0]] = quota
+        return {"zone": zone, "exhausted": zone in compute.exhausted, "quotas": dict(compute.quotas)}
+
     # -- faults -------------------------------------------------------------------------------------------------
 
     def _show_faults(self, form: Form, _path: dict[str, str], now: datetime) -> Any:
@@ -184,6 +211,7 @@ class Control:
             seconds=form.get("seconds", float, 0.0),
             probability=form.get("probability", float, 1.0),
             count=form.get("count", int, None),
+            skip=form.get("skip", int, 0),
         )
         for_seconds = form.get("for_seconds", float, None)
         form.end()

@@ -10,7 +10,7 @@ from typing import Any
 
 from adapters.sim.answers import Answer, bad_key
 
-LISTS = ("instances", "offers", "volumes")
+LISTS = ("instances", "offers", "volumes", "results")
 
 
 class FaultKind(Enum):
@@ -26,6 +26,12 @@ class FaultKind(Enum):
     PARTIAL_LIST = "partial_list"
     AUTH_ERROR = "auth_error"
     MALFORMED = "malformed"
+    UNREACHABLE = "unreachable"
+    """No connection: nothing was sent."""
+    WRONG_ID = "wrong_id"
+    """A good answer about something else."""
+    LATER = "later"
+    """Accepted, and done only after so many seconds."""
 
 
 @dataclass(slots=True)
@@ -40,8 +46,11 @@ class Fault:
     seconds: float = 0.0
     probability: float = 1.0
     count: int | None = None
+    skip: int = 0
+    """So many calls that it could meet pass first."""
     ends_at: datetime | None = None
     hits: int = 0
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     def is_over(self, now: datetime) -> bool:
         return self.count == 0 or (self.ends_at is not None and now >= self.ends_at)
@@ -57,7 +66,8 @@ class Fault:
         if self.kind is FaultKind.AUTH_ERROR:
             return bad_key()
         text = f"Something went wrong on the server ({self.status})"
-        return Answer(self.body or {"success": False, "error": "server_error", "msg": text}, self.status)
+        body = self.body or {"success": False, "error": "server_error", "msg": text}
+        return Answer(body, self.status, self.headers)
 
     def spoil(self, answer: Answer) -> Answer:
         """What is left of a good answer."""
@@ -65,6 +75,8 @@ class Fault:
             return Answer("<html><body>502 Bad Gateway</body></html>", 200)
         if not isinstance(answer.body, Mapping):
             return answer
+        if self.kind is FaultKind.WRONG_ID:
+            return Answer(_of_another(answer.body), answer.status, answer.headers)
         body = dict(answer.body)
         for name in LISTS:
             rows = body.get(name)
@@ -75,6 +87,23 @@ class Fault:
                 if "total_instances" in body and self.kind is FaultKind.EMPTY_LIST:
                     body.update(total_instances=0, label_counts={})
         return Answer(body, answer.status, answer.headers)
+
+
+def _of_another(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The same answer with the ids of things that are not there."""
+    wrong = dict(body)
+    if isinstance(wrong.get("new_contract"), int):
+        wrong["new_contract"] += _ELSEWHERE
+    for name in LISTS:
+        rows = wrong.get(name)
+        if isinstance(rows, Mapping):
+            wrong[name] = {**rows, "id": rows.get("id", 0) + _ELSEWHERE}
+        elif isinstance(rows, list):
+            wrong[name] = [{**row, "id": row.get("id", 0) + _ELSEWHERE} for row in rows]
+    return wrong
+
+
+_ELSEWHERE = 9_000_000
 
 
 @dataclass(slots=True)
@@ -96,7 +125,12 @@ class FaultBoard:
         """The fault that this call meets, which is thereby used once."""
         self.faults = [fault for fault in self.faults if not fault.is_over(now)]
         for fault in self.faults:
-            if fault.matches(method, path, operation) and self._rng.random() < fault.probability:
+            if not fault.matches(method, path, operation):
+                continue
+            if fault.skip > 0:
+                fault.skip -= 1
+                continue
+            if self._rng.random() < fault.probability:
                 fault.hits += 1
                 if fault.count is not None:
                     fault.count -= 1

@@ -1,6 +1,6 @@
 """The snapshot store of a simulated world, as an adapter: it asks the world's keeper over the control plane."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,20 +23,27 @@ class SimSnapshots:
 
     async def newest(self, machine: MachineId, now: datetime) -> Snapshot | None:
         """The newest verified snapshot."""
-        rows = (await self._ask("GET", f"/sim/snapshots?machine_id={machine}"))["snapshots"]
-        row = next((row for row in rows if row["verified"]), None)
-        if row is None:
-            return None
-        taken_at = datetime.fromisoformat(row["taken_at"])
-        return Snapshot(id=str(row["id"]), machine=machine, taken_at=taken_at, size_bytes=row["size_bytes"])
+        return next(iter(await self.verified(machine, 1)), None)
 
-    async def check_download(self, snapshot: Snapshot, instance: InstanceId, endpoint: Endpoint) -> None:
+    async def verified(self, machine: MachineId, limit: int) -> Sequence[Snapshot]:
+        rows = (await self._ask("GET", f"/sim/snapshots?machine_id={machine}"))["snapshots"]
+        found = [row for row in rows if row["verified"]][:limit]
+        return [_snapshot(row, machine) for row in found]
+
+    async def check_download(
+        self, snapshot: Snapshot, instance: InstanceId, endpoint: Endpoint, host_key: str | None = None
+    ) -> None:
         """Raise Refused where the instance has no outbound bandwidth: one kind of dead boot."""
         if not (await self._ask("GET", f"/sim/instances/{instance}/download"))["ok"]:
             raise Refused("restore_failed", f"instance {instance} cannot fetch from the store")
 
     async def restore(
-        self, snapshot: Snapshot, instance: InstanceId, endpoint: Endpoint, workspace_path: str
+        self,
+        snapshot: Snapshot,
+        instance: InstanceId,
+        endpoint: Endpoint,
+        workspace_path: str,
+        host_key: str | None = None,
     ) -> RestoreReport:
         """Begin or continue; NotYet until the files are in place and equal the manifest."""
         body = {"instance_id": int(instance), "workspace": workspace_path}
@@ -72,3 +79,8 @@ class SimSnapshots:
 def _remaining(row: Mapping[str, Any]) -> timedelta:
     left = row["bytes_total"] - row["bytes_done"]
     return timedelta(seconds=min(LATEST, max(SOONEST, left / max(row["rate"], 1.0))))
+
+
+def _snapshot(row: Mapping[str, Any], machine: MachineId) -> Snapshot:
+    taken_at = datetime.fromisoformat(row["taken_at"])
+    return Snapshot(id=str(row["id"]), machine=machine, taken_at=taken_at, size_bytes=row["size_bytes"])

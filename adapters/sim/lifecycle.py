@@ -13,12 +13,16 @@ from adapters.sim.hosts import OTHER_TENANT, Host
 from adapters.sim.instances import Instance
 from adapters.sim.offers import Market
 from adapters.sim.weather import ERROR_TEXTS, DeadBoot
+from adapters.sim.webhooks import Webhooks
 
 
 class Lifecycle:
     """Moves instances; knows nothing of requests and answers."""
 
-    def __init__(self, core: Core, market: Market, ledger: Ledger, instances: dict[int, Instance]) -> None:
+    def __init__(
+        self, core: Core, market: Market, ledger: Ledger, instances: dict[int, Instance], webhooks: Webhooks
+    ) -> None:
+        self._webhooks = webhooks
         self._core, self._market, self._ledger, self._instances = core, market, ledger, instances
         self._settings = core.settings
 
@@ -137,8 +141,11 @@ class Lifecycle:
 
     # -- preemption ---------------------------------------------------------------------------------------------
 
-    def lose_gpu(self, instance: Instance, now: datetime) -> None:
-        """Outbid: intended flips soon, exited follows, and the message stays "success, running" (9.2)."""
+    def lose_gpu(self, instance: Instance, now: datetime, *, by_own_bid: bool = False) -> None:
+        """Outbid: intended flips soon, exited follows, and the message stays "success, running" (9.2). Who lowers his own
+        bid gets no webhook (12)."""
+        if instance.is_bid and not by_own_bid:
+            self._webhooks.tell(now, "outbid", f"Your Interruptible Instance #{instance.id} Has Been Outbid")
         instance.plan += 1
         instance.is_waiting = True
         self._later(instance, now, self._settings.outbid_seconds, self._flip)

@@ -18,7 +18,8 @@ def load(world: World, form: Form, now: datetime) -> list[Instance]:
 
     With `volume_gb` each has a volume of its own at `mount_path`; with `standby` also a second, stopped rental on the
     same host that shares it, which follows it in the result. Without `bodies` nobody lays out folders or starts anything
-    for them, which is enough for a machine that never dies. `verified` takes only hosts that a search shows by default.
+    for them, which is enough for a machine that never dies. `verified` takes only hosts that a search shows by default. With a `bid` ($/h) each is
+    interruptible.
     """
     count, first = form.get("count", int, 1), form.get("first", int, 1)
     label, onstart = form.get("label", str, None), form.get("onstart", str, None)
@@ -27,7 +28,7 @@ def load(world: World, form: Form, now: datetime) -> list[Instance]:
     one_per_host, disk = form.get("one_per_host", bool, True), form.get("disk", float, 32.0)
     volume_gb, mount_path = form.get("volume_gb", float, None), form.get("mount_path", str, "/workspace")
     standby, has_body = form.get("standby", bool, False), form.get("bodies", bool, True)
-    verified = form.get("verified", bool, False)
+    verified, bid = form.get("verified", bool, False), form.get("bid", float, None)
     form.end()
     if standby and volume_gb is None:
         raise ControlError(400, "invalid_field", "'standby' needs 'volume_gb': it has no data of its own", "standby")
@@ -46,6 +47,8 @@ def load(world: World, form: Form, now: datetime) -> list[Instance]:
             "env": {_numbered(key, number): _numbered(str(value), number) for key, value in env.items()},
             "runtype": "ssh_direc ssh_proxy",
         }
+        if bid is not None:
+            body["price"] = bid
         if volume_gb is not None:
             host = ask.host
             body["volume_info"] = {

@@ -62,6 +62,8 @@ class MemoryBody:
     works: bool = False
     gpu_works: bool = True
     agent: MemoryAgent | None = None
+    doors: dict[str, str] = field(default_factory=dict)
+    """What the key of a CPU VM may do here: read or write the workspace."""
     argv: Sequence[str] = ()
     """Of the agent that was started last."""
 
@@ -89,6 +91,14 @@ class MemoryBody:
         files, key = self._place(folder)
         start = key.rstrip("/") + "/" if key else ""
         return {name.removeprefix(start): content for name, content in sorted(files.items()) if name.startswith(start)}
+
+    def replace_under(self, folder: str, content: Files) -> None:
+        """The folder holds these files and no others."""
+        for name in self.under(folder):
+            files, key = self._place(f"{folder.rstrip('/')}/{name}")
+            del files[key]
+        for name, written in content.items():
+            self.write(f"{folder.rstrip('/')}/{name}", written)
 
     def _place(self, path: str) -> tuple[Files, str]:
         """The files that hold the path, a volume's or the container's own, and its name there."""
@@ -132,6 +142,7 @@ class MemoryBody:
     def wipe(self) -> None:
         """A new container: its own disk is empty, its volumes are not."""
         self.disk.clear()
+        self.doors.clear()
         self.added.clear()
         self.agent_script, self.may_serve, self.was_held = None, False, False
 

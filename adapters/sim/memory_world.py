@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 from starlette.routing import compile_path
 from starlette.types import ASGIApp
 
+from adapters.sim.compute_api import ComputeApi, SimCompute
 from adapters.sim.control import Control
 from adapters.sim.form import Form
 from adapters.sim.instances import Instance
@@ -19,6 +20,8 @@ from adapters.sim.memory_bodies import MemoryBodies, MemoryStarter
 from adapters.sim.operations import OPERATIONS, Operation
 from adapters.sim.settings import WorldSettings
 from adapters.sim.vast_api import Asked, BothSlashForms, VastApi, one_slash_form, unknown_path, wrong_method
+from adapters.sim.vm_bodies import VmBodies
+from adapters.sim.webhooks import Letter
 from adapters.sim.world import World
 from machines.ports import Clock
 
@@ -44,7 +47,8 @@ class InMemory(httpx.AsyncBaseTransport):
         operation, params = found
         token = request.headers.get("authorization", "").removeprefix("Bearer").strip()
         query = dict(request.url.params)
-        answer = await self._api.answer(operation, Asked(path, token, params, query, await request.aread()))
+        origin = f"{request.url.scheme}://{request.url.netloc.decode()}"
+        answer = await self._api.answer(operation, Asked(path, token, params, query, await request.aread(), origin))
         headers = dict(answer.headers)
         if isinstance(answer.body, str):
             return httpx.Response(answer.status, headers=headers, text=answer.body)
@@ -68,14 +72,19 @@ class MemoryWorld:
         self._nap: asyncio.Future[None] | None = None
         self.on_change: Callable[[], None] = lambda: None
         """Told of each change of a body."""
+        self.on_letter: Callable[[Letter], None] = lambda letter: None
+        """Carries a webhook's letter; without anybody to do so it is lost."""
         self.world = World(seed, settings, clock.now(), has_body=True)
         self.bodies = MemoryBodies(self.world, starter)
+        self.vm_bodies = VmBodies()
         self.world.snapshots.speaks = lambda instance_id: instance_id in self.bodies.count_agents()
         api = VastApi(self.world, clock, self.settle, None)
         control = Control(self.world, clock, self.settle, self.bodies.count_agents)
         handlers = {404: unknown_path, 405: wrong_method}
         app: ASGIApp = BothSlashForms(Starlette(routes=[*api.routes(), *control.routes()], exception_handlers=handlers))
         self.transport = InMemory(api, app)
+        self.compute = SimCompute(ComputeApi(self.world, clock, self.settle), clock)
+        """The way to the CPU VMs."""
 
     def load(self, body: dict[str, object]) -> list[Instance]:
         """Instances that run at once; `body` as POST /sim/instances takes it."""
@@ -92,6 +101,8 @@ class MemoryWorld:
         effects = self.world.drain()
         for effect in effects:
             self.bodies.apply(effect)
+        for letter in self.world.webhooks.take_letters():
+            self.on_letter(letter)
         if effects:
             self.on_change()
 

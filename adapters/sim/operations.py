@@ -8,8 +8,10 @@ from typing import Any
 
 from adapters.sim import account as keys
 from adapters.sim.answers import Answer, failure, no_such_instance
+from adapters.sim.charges import show_charges
 from adapters.sim.hosts import GPU_KINDS
 from adapters.sim.instances import Instance
+from adapters.sim.logs import PATH as LOGS
 from adapters.sim.pages import named_in, page_of
 from adapters.sim.world import World
 
@@ -27,6 +29,8 @@ class Call:
     key_id: int
     query: Mapping[str, str]
     body: Any
+    origin: str = ""
+    """Where this API is reached, without a path."""
 
 
 Act = Callable[[Call], Answer]
@@ -117,6 +121,13 @@ _INSTANCES = (
         "/api/v0/instances/bid_price/{id}",
         lambda c: c.world.rentals.change_bid(c.now, c.id, _object(c).get("price")),
     ),
+    Operation(
+        "request_logs",
+        "PUT",
+        "/api/v0/instances/request_logs/{id}",
+        _of_instance(lambda instance, call: call.world.logs.request(instance, _object(call), call.origin, call.now)),
+    ),
+    Operation("read_log", "GET", f"{LOGS}/{{id}}", lambda c: c.world.logs.show(c.id, c.now), needs_key=False),
     Operation("change_instances", "PUT", "/api/v0/instances", lambda c: c.world.rentals.change_many(c.now, _object(c))),
     Operation(
         "destroy_instances",
@@ -144,6 +155,7 @@ _VOLUMES = (
 )
 _ACCOUNT = (
     Operation("show_user", "GET", "/api/v0/users/current", lambda c: c.world.account.current(c.now)),
+    Operation("list_charges", "GET", "/api/v0/charges", lambda c: show_charges(c.world.ledger, c.query, c.now)),
     Operation("spend_rate", "GET", "/api/v0/users/spend-rate", lambda c: c.world.account.spend_rate()),
     Operation("list_keys", "GET", "/api/v0/ssh", lambda c: c.world.account.list_keys()),
     Operation("add_key", "POST", "/api/v0/ssh", lambda c: c.world.account.add_key(_object(c))),
@@ -168,4 +180,12 @@ _ACCOUNT = (
         _of_instance(lambda instance, call: keys.detach_key(instance, call.key_id)),
     ),
 )
-OPERATIONS = (*_OFFERS, *_INSTANCES, *_VOLUMES, *_ACCOUNT)
+_WEBHOOKS = (
+    Operation("list_webhooks", "GET", "/api/v0/webhooks", lambda c: c.world.webhooks.show_all()),
+    Operation("create_webhook", "POST", "/api/v0/webhooks", lambda c: c.world.webhooks.create(c.now, _object(c))),
+    Operation("change_webhook", "PUT", "/api/v0/webhooks/{id}", lambda c: c.world.webhooks.change(c.id, _object(c))),
+    Operation("delete_webhook", "DELETE", "/api/v0/webhooks/{id}", lambda c: c.world.webhooks.delete(c.id)),
+    Operation("rotate_webhook", "POST", "/api/v0/webhooks/{id}/rotate-secret", lambda c: c.world.webhooks.rotate(c.id)),
+    Operation("test_webhook", "POST", "/api/v0/webhooks/{id}/test", lambda c: c.world.webhooks.test(c.now, c.id)),
+)
+OPERATIONS = (*_OFFERS, *_INSTANCES, *_VOLUMES, *_ACCOUNT, *_WEBHOOKS)

@@ -1,7 +1,6 @@
 """The operations on instances as the API offers them: what is asked, refused and answered (facts/vast-api.md 3 to 5)."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,6 +15,7 @@ from adapters.sim.offers import Ask, Market
 from adapters.sim.rental_request import NewVolume, RentalRequest, read_request
 from adapters.sim.volumes import VolumeShelf, volume_brief
 from adapters.sim.weather import draw_boot, draw_offer_gone
+from adapters.sim.webhooks import Webhooks
 
 QUEUED = "Required resources are currently unavailable, state change queued."
 MANY = 64
@@ -24,12 +24,20 @@ MANY = 64
 class Rentals:
     """Every operation takes the time of the call, and answers as the provider would."""
 
-    def __init__(self, core: Core, market: Market, volumes: VolumeShelf, ledger: Ledger, account: Account) -> None:
+    def __init__(
+        self,
+        core: Core,
+        market: Market,
+        volumes: VolumeShelf,
+        ledger: Ledger,
+        account: Account,
+        webhooks: Webhooks,
+    ) -> None:
         self._core, self._market, self._volumes = core, market, volumes
         self._ledger, self._account = ledger, account
         self._next_id = 7000
         self.instances: dict[int, Instance] = {}
-        self.lifecycle = Lifecycle(core, market, ledger, self.instances)
+        self.lifecycle = Lifecycle(core, market, ledger, self.instances, webhooks)
 
     def rented_hosts(self) -> set[int]:
         return {instance.host.machine_id for instance in self.instances.values()}
@@ -136,8 +144,8 @@ class Rentals:
         request = read_request(body)
         if isinstance(request, Answer):
             raise ValueError(request.body["msg"])
-        ask.host.take(self._next_id + 1, ask.num_gpus, None)
-        instance = self._make(ask, replace(request, price=None), now, "running")
+        ask.host.take(self._next_id + 1, ask.num_gpus, None if request.price is None else request.price / ask.num_gpus)
+        instance = self._make(ask, request, now, "running")
         instance.has_body = has_body
         instance.fate, instance.visible_at = None, now
         self._market.sell(ask)
@@ -254,7 +262,7 @@ class Rentals:
         instance.bid = float(bid)
         if bid / count < instance.host.bid_floor and instance.host.is_held_by(instance.id):
             instance.host.give_up(instance.id)
-            self.lifecycle.lose_gpu(instance, now)
+            self.lifecycle.lose_gpu(instance, now, by_own_bid=True)
             instance.is_waiting = False
             self.lifecycle.gpus_freed(instance.host, now)
         else:

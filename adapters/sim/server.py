@@ -14,8 +14,10 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from adapters.sim.agents import AgentStarter, ProcessStarter
+from adapters.sim.compute_api import ComputeApi
 from adapters.sim.control import Control
 from adapters.sim.embodiment import Embodiment
+from adapters.sim.postman import Postman
 from adapters.sim.settings import WEATHERS, VolumeSharing, WeatherName, WorldSettings
 from adapters.sim.sockets import LOOPBACK, LoopbackPorts
 from adapters.sim.vast_api import ON_WIRE, BothSlashForms, VastApi, unknown_path, wrong_method
@@ -23,6 +25,8 @@ from adapters.sim.world import World
 from machines.ports import Clock
 
 LONGEST_NAP = 3600.0
+IDLE_SECONDS = 75
+"""A connection that is quiet for so long is closed, as the front doors of large providers do it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ class SimServer:
         )
         api = VastApi(self.world, clock, self.settle, settings.api_key)
         control = Control(self.world, clock, self.settle, self._count_agents)
-        routes = [*api.routes(), *control.routes()]
+        routes = [*api.routes(), *ComputeApi(self.world, clock, self.settle).routes(), *control.routes()]
         handlers = {404: unknown_path, 405: wrong_method}
         self.app: ASGIApp = BothSlashForms(Starlette(routes=routes, exception_handlers=handlers))
         self._embodiment: Embodiment | None = None
@@ -66,6 +70,7 @@ class SimServer:
         self._pump: asyncio.Task[None] | None = None
         self._nap: asyncio.Task[None] | None = None
         self._settling = asyncio.Lock()
+        self._postman = Postman(lambda letter, status: self.world.webhooks.came_back(letter, status, clock.now()))
         self._http: uvicorn.Server | None = None
         self._serving: asyncio.Task[None] | None = None
 
@@ -88,7 +93,15 @@ class SimServer:
 
     async def listen(self, port: int = 0) -> int:
         """Serve HTTP on loopback and return the port; 0 lets the system choose."""
-        config = uvicorn.Config(_OnWire(self.app), LOOPBACK, port, log_config=None, lifespan="off", access_log=False)
+        config = uvicorn.Config(
+            _OnWire(self.app),
+            LOOPBACK,
+            port,
+            log_config=None,
+            lifespan="off",
+            access_log=False,
+            timeout_keep_alive=IDLE_SECONDS,
+        )
         listening = config.bind_socket()
         self._http = _Quiet(config)
         self._serving = asyncio.create_task(self._http.serve([listening]))
@@ -108,6 +121,7 @@ class SimServer:
             if task is not None:
                 task.cancel()
                 await asyncio.wait([task])
+        await self._postman.close()
         if self._embodiment is not None:
             await self._embodiment.close()
             self._embodiment = None
@@ -129,6 +143,7 @@ class SimServer:
             for effect in self.world.drain():
                 if self._embodiment is not None:
                     await self._embodiment.apply(effect)
+        self._postman.carry(self.world.webhooks.take_letters())
         if self._nap is not None:
             self._nap.cancel()
 
@@ -143,6 +158,7 @@ class SimServer:
                 for effect in self.world.drain():
                     if self._embodiment is not None:
                         await self._embodiment.apply(effect)
+            self._postman.carry(self.world.webhooks.take_letters())
             due = self.world.next_due()
             wait = LONGEST_NAP if due is None else (due - self._clock.now()) / timedelta(seconds=1)
             self._nap = asyncio.create_task(self._clock.sleep(max(0.0, min(wait, LONGEST_NAP))))

@@ -31,6 +31,7 @@ INTERVALS: Mapping[str, float] = {
     "delete_volume": 2.0,
     "clone_volume": 1.0,
     "spend_rate": 7.0,
+    "list_charges": 2.0,
     "list_keys": 1.0,
     "add_key": 1.0,
     "change_key": 1.0,
@@ -38,6 +39,12 @@ INTERVALS: Mapping[str, float] = {
     "list_instance_keys": 2.0,
     "attach_key": 2.0,
     "detach_key": 2.0,
+    "list_webhooks": 2.0,
+    "create_webhook": 2.0,
+    "change_webhook": 2.0,
+    "delete_webhook": 2.0,
+    "rotate_webhook": 2.0,
+    "test_webhook": 2.0,
 }
 """Minimum seconds between two calls of one operation by one key (facts/vast-api.md, "Operations at a glance", 8)."""
 
@@ -67,6 +74,8 @@ class WorldSettings:
 
     invisible_seconds: float = 2.0
     """Read-after-write: a new contract is in no listing for this long."""
+    volume_invisible_seconds: float = 0.0
+    """The same of a new volume; nobody has written how long it is."""
     null_seconds: float = 5.0
     created_seconds: float = 1.0
     boot_seconds: float = 73.0
@@ -89,6 +98,16 @@ class WorldSettings:
     """How long a GPU that was snatched away stays with the other tenant."""
     contract_days: float = 30.0
 
+    vm_zones: tuple[str, ...] = ("europe-west4-a", "europe-west4-b", "europe-west1-b", "us-central1-a")
+    vm_page: int = 500
+    """The most VMs on one page of a list."""
+    vm_boot_seconds: float = 20.0
+    """From a VM's creation to its operation's end."""
+    vm_start_seconds: float = 15.0
+    vm_stop_seconds: float = 20.0
+    vm_stockout_seconds: float = 8.0
+    """From an accepted call to the end of its operation, where the zone has no capacity."""
+
     search_seconds: float = 1.3
     create_seconds: float = 1.6
     destroy_seconds: float = 0.5
@@ -101,5 +120,10 @@ class WorldSettings:
     intervals: Mapping[str, float] = field(default_factory=lambda: dict(INTERVALS))
     too_frequent_form: int = 4
     """Which of the five 429 bodies is sent (facts/vast-api.md 11.2)."""
+    webhook_seconds: float = 15.0
+    """From an event to its webhook (facts/vast-api.md 12)."""
+    webhook_lost_rate: float = 0.0
+    webhook_double_rate: float = 0.0
+    """The share of events that arrive twice."""
     penalty_seconds: float = 0.0
     """What every rejected call adds to the wait: hammering prolongs the block (11.1)."""

@@ -14,13 +14,14 @@ from typing import assert_never
 from adapters.sim.instances import Instance
 from adapters.sim.memory_bodies import MemoryBodies, MemoryBody, digest
 from adapters.sim.world import World
-from machines.errors import NotYet, Refused, Unknown
+from machines.errors import KeyNotAccepted, NotYet, Refused, Unknown
 from machines.model import Endpoint
 from machines.ports import Clock, Reach, ShellResult
 from machines.shell_lines import (
     MISSING,
     CheckPlace,
     HashFiles,
+    LaySnapshotOrder,
     Line,
     ListGpus,
     ReadMarker,
@@ -30,6 +31,8 @@ from machines.shell_lines import (
     read,
     read_agent,
 )
+from machines.vm_lines import MARK, Door, OpenDoor
+from machines.vm_lines import read as read_door
 
 _GREETS_WITHIN_S = 0.1
 _COMMAND_S = 0.4
@@ -64,7 +67,8 @@ class SimShell:
         stdin: bytes = b"",
     ) -> ShellResult:
         """Raise what the port says, and UnknownLine for a command that nobody has defined."""
-        line = read(command)
+        door = read_door(command)
+        line = door if isinstance(door, OpenDoor) else read(command)
         instance = self._at(endpoint)
         if instance is not None and self._is_mute(instance):
             await self._clock.sleep(_LOGIN_S)
@@ -75,13 +79,21 @@ class SimShell:
         if host_key is not None and host_key != body.host_key:
             raise Refused("ssh_unreachable", f"not the host that we know: {endpoint}")
         if self.public_key not in body.instance.authorized_keys:
-            raise NotYet(f"our key is not accepted yet: {endpoint}", _AGAIN)
+            raise KeyNotAccepted(f"our key is not accepted yet: {endpoint}", _AGAIN)
         await self._clock.sleep(_COMMAND_S)
         if self._body(endpoint) is not body:
             raise Unknown("the connection broke, the command may still run")
-        self.on_command(body.instance.id, line)
-        status, stdout, stderr = _carry_out(line, body, stdin)
+        if isinstance(line, OpenDoor):
+            status, stdout, stderr = _open_door(line, body)
+        else:
+            self.on_command(body.instance.id, line)
+            status, stdout, stderr = _carry_out(line, body, stdin)
         return ShellResult(status, stdout, stderr, body.host_key)
+
+    def body_at(self, endpoint: Endpoint) -> MemoryBody | None:
+        """Of the container that would let an SSH client in there now."""
+        instance = self._at(endpoint)
+        return None if instance is None or self._is_mute(instance) else self._body(endpoint)
 
     def _at(self, endpoint: Endpoint) -> Instance | None:
         """Ports are never given twice, so the port alone names the instance."""
@@ -121,12 +133,36 @@ def _carry_out(line: Line, body: MemoryBody, stdin: bytes) -> Said:
             if wrote is None:
                 return 1, "", "cat: agent.json: No such file or directory"
             return 0, json.dumps({"boot_id": wrote[0], "sequence": wrote[1]}), ""
+        case LaySnapshotOrder():
+            body.write("/root/.failoverd/snapshots.json", stdin)
+            return 0, "", ""
         case StartServing(onstart, agent):
             body.let_go(onstart)
             body.keep_agent(read_agent(agent).script)
             return 0, "", ""
         case _:
             assert_never(line)
+
+
+def _open_door(line: OpenDoor, body: MemoryBody) -> Said:
+    """The key of the machine's CPU VM is let in; to be read, the workspace must be there and bear the machine's mark."""
+    mark = f"{line.workspace.rstrip('/')}/{MARK}"
+    match line.mode:
+        case Door.SHUT:
+            body.doors.pop(line.key, None)
+        case Door.READ:
+            if not body.under(line.workspace):
+                return 0, f"empty {line.workspace} is empty\n", ""
+            known = body.read(mark)
+            if known is not None and known != f"{line.machine}\n".encode():
+                return 0, f"foreign {line.workspace} is marked for machine {known.decode().strip()}\n", ""
+            body.write(mark, f"{line.machine}\n".encode())
+            body.doors[line.key] = f"read {line.workspace}"
+        case Door.WRITE:
+            body.doors[line.key] = f"write {line.workspace}"
+        case _:
+            assert_never(line.mode)
+    return 0, f"open {line.mode.value}\n", ""
 
 
 def _gpus(body: MemoryBody, row: str) -> Said:

@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Any
 
+from adapters.sim.compute import Vm
 from adapters.sim.hosts import Host
 from adapters.sim.instances import Instance
 from adapters.sim.snapshots import Restore, Snapshot
@@ -32,6 +33,8 @@ def world_truth(world: World, agents: dict[int, int]) -> dict[str, Any]:
         "instances": [instance_truth(world, one, now, agents.get(one.id, 0)) for one in sorted_by_id(world.instances)],
         "volumes": [volume_truth(world, one, now) for one in sorted_by_id(world.volumes.volumes)],
         "snapshots": [snapshot_truth(one) for one in sorted_by_id(world.snapshots.snapshots)],
+        "vms": [vm_truth(world, vm, now) for vm in sorted(world.compute.vms.values(), key=lambda vm: vm.id)],
+        "vm_bill": {"total": world.compute.ledger.total(now), "vms": world.compute.ledger.sum("vm", now)},
         "bill": {
             "total": ledger.total(now),
             "gpu": ledger.sum("gpu", now),
@@ -115,6 +118,21 @@ def volume_truth(world: World, volume: Volume, now: datetime) -> dict[str, Any]:
         "host": volume.host.machine_id,
         "size_gb": volume.size_gb,
         "instances": list(volume.holders),
+    }
+
+
+def vm_truth(world: World, vm: Vm, now: datetime) -> dict[str, Any]:
+    ledger = world.compute.ledger
+    return {
+        "id": vm.id,
+        "label": vm.name,
+        "state": vm.status,
+        "cost": ledger.cost("vm", vm.id, now) + ledger.cost("disk", vm.id, now),
+        "cost_per_hour": ledger.rate("vm", vm.id) + ledger.rate("disk", vm.id),
+        "zone": vm.zone,
+        "labels": dict(vm.labels),
+        "is_spot": vm.is_spot,
+        "address": vm.address,
     }
 
 

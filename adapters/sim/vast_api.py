@@ -7,6 +7,7 @@ takes, the act, faults that come after the effect.
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NoReturn
 
 import httpx
@@ -15,7 +16,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from adapters.sim.answers import Answer, bad_key, failure
+from adapters.sim.answers import Answer, bad_key, failure, success
 from adapters.sim.faults import Fault, FaultKind
 from adapters.sim.operations import OPERATIONS, Call, Operation
 from adapters.sim.world import World
@@ -24,11 +25,15 @@ from machines.ports import Clock
 ON_WIRE = "sim.on_wire"
 """Set in the scope of requests that came over a socket; in process a lost answer is raised as the client's time-out."""
 INSTEAD = (FaultKind.STATUS, FaultKind.AUTH_ERROR)
-SPOILED = (FaultKind.EMPTY_LIST, FaultKind.PARTIAL_LIST, FaultKind.MALFORMED)
+SPOILED = (FaultKind.EMPTY_LIST, FaultKind.PARTIAL_LIST, FaultKind.MALFORMED, FaultKind.WRONG_ID)
 
 
 class Silent(httpx.ReadTimeout):
     """There is no answer."""
+
+
+class Unreached(httpx.ConnectTimeout):
+    """There is no connection. Over a socket that cannot be played: there the caller hears nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,7 @@ class Asked:
     """What stands in the path's places."""
     query: Mapping[str, str]
     body: bytes
+    origin: str = ""
 
 
 class VastApi:
@@ -63,10 +69,11 @@ class VastApi:
         async def endpoint(request: Request) -> Response:
             token = request.headers.get("authorization", "").removeprefix("Bearer").strip()
             path = request.url.path
-            asked = Asked(path, token, request.path_params, dict(request.query_params), await request.body())
+            origin = str(request.base_url).rstrip("/")
+            asked = Asked(path, token, request.path_params, dict(request.query_params), await request.body(), origin)
             try:
                 return response(await self.answer(operation, asked))
-            except Silent:
+            except (Silent, Unreached):
                 if not request.scope.get(ON_WIRE):
                     raise
                 while (await request.receive())["type"] != "http.disconnect":
@@ -83,12 +90,19 @@ class VastApi:
         fault = self._world.faults.meet(self._world.now, operation.method, asked.path, operation.name)
         if fault is not None and fault.kind in INSTEAD:
             return fault.answer()
+        if fault is not None and fault.kind is FaultKind.UNREACHABLE:
+            await self._clock.sleep(fault.seconds)
+            raise Unreached("The simulated provider could not be reached")
         if fault is not None and fault.kind is FaultKind.TIMEOUT_BEFORE:
             return await self._never_answer(fault)
         refusal = self._world.limits.refuse(self._world.now, asked.token, operation.name)
         if refusal is not None:
             return refusal
         await self._take_time(operation, fault)
+        if fault is not None and fault.kind is FaultKind.LATER:
+            self._world.core.after(self._clock.now(), fault.seconds, lambda _when: self._act_later(operation, asked))
+            await self._settle()
+            return success()
         answer = self._act(operation, asked)
         await self._settle()
         if fault is None:
@@ -103,8 +117,13 @@ class VastApi:
             await self._clock.sleep(seconds)
 
     def _act(self, operation: Operation, asked: Asked) -> Answer:
-        now = self._clock.now()
-        self._world.advance(now)
+        self._world.advance(self._clock.now())
+        return self._act_now(operation, asked, self._clock.now())
+
+    def _act_later(self, operation: Operation, asked: Asked) -> None:
+        self._act_now(operation, asked, self._clock.now())
+
+    def _act_now(self, operation: Operation, asked: Asked, now: datetime) -> Answer:
         try:
             body = json.loads(asked.body) if asked.body else None
         except ValueError:
@@ -113,7 +132,7 @@ class VastApi:
             number, key_id = (int(asked.params.get(name, 0)) for name in ("id", "key_id"))
         except ValueError:
             return failure(400, "invalid_args", "error 400/3467: Invalid args: 'id' must be an integer")
-        return operation.act(Call(self._world, now, number, key_id, asked.query, body))
+        return operation.act(Call(self._world, now, number, key_id, asked.query, body, asked.origin))
 
     async def _with_fault(self, fault: Fault, answer: Answer) -> Answer:
         if fault.kind is FaultKind.TIMEOUT_AFTER:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from adapters.sim.answers import Answer, failure, success
@@ -25,6 +25,8 @@ class Volume:
     created_at: datetime
     holders: list[int] = field(default_factory=list)
     """Instances that mount it, running or stopped, and those whose release is still under way."""
+    visible_at: datetime | None = None
+    """In no list before; None is at once."""
 
     @property
     def cost(self) -> float:
@@ -48,7 +50,8 @@ class VolumeShelf:
 
     def make(self, host: Host, size_gb: float, label: str | None, now: datetime, source: int | None = None) -> Volume:
         self._next_id += 1
-        volume = Volume(self._next_id, host, size_gb, label, now)
+        visible_at = now + timedelta(seconds=self._core.settings.volume_invisible_seconds)
+        volume = Volume(self._next_id, host, size_gb, label, now, visible_at=visible_at)
         self.volumes[volume.id] = volume
         self._core.emit(VolumeMade(volume.id, source))
         self.meter(volume, now)
@@ -111,6 +114,8 @@ class VolumeShelf:
         size = float(body.get("size") or source.size_gb)
         if size < source.size_gb:
             return failure(400, "invalid_args", "size is smaller than the source volume")
+        if size > self.free_gb(host):
+            return failure(400, "invalid_args", "error 400/3467: Invalid args: 'size' does not fit the offer")
         volume = self.make(host, size, source.label, now, source.id)
         return success(volume_name=f"V.{volume.id}")
 
@@ -119,7 +124,8 @@ class VolumeShelf:
         if kind is not None and kind not in TYPES:
             names = "['local_volume', 'network_volume', 'all_volume']"
             return failure(400, "invalid_args", f"type must be unspecified or one of: {names}")
-        shown = [] if kind == "network_volume" else sorted(self.volumes.values(), key=lambda volume: volume.id)
+        seen = [volume for volume in self.volumes.values() if volume.visible_at is None or volume.visible_at <= now]
+        shown = [] if kind == "network_volume" else sorted(seen, key=lambda volume: volume.id)
         return success(volumes=[volume_row(volume, now, self._core.settings.public_address) for volume in shown])
 
     def delete(self, now: datetime, volume_id: Any) -> Answer:

@@ -14,16 +14,19 @@ from datetime import datetime
 
 from adapters.sim.account import Account
 from adapters.sim.bills import Ledger
+from adapters.sim.compute import Compute
 from adapters.sim.core import Core, Effect, NumberedPorts, PortSource
 from adapters.sim.faults import FaultBoard
 from adapters.sim.hosts import Host
 from adapters.sim.instances import Instance
 from adapters.sim.limits import RateLimits
+from adapters.sim.logs import LogShelf
 from adapters.sim.offers import Market
 from adapters.sim.rentals import Rentals
 from adapters.sim.settings import WorldSettings
 from adapters.sim.snapshots import SnapshotKeeper
 from adapters.sim.volumes import VolumeShelf
+from adapters.sim.webhooks import Webhooks
 
 
 class World:
@@ -45,8 +48,11 @@ class World:
         self.account = Account(self.ledger)
         self.market = Market(self.core, lambda: self.rentals.rented_hosts())
         self.volumes = VolumeShelf(self.core, self.market, self.ledger)
-        self.rentals = Rentals(self.core, self.market, self.volumes, self.ledger, self.account)
+        self.webhooks = Webhooks(self.core)
+        self.rentals = Rentals(self.core, self.market, self.volumes, self.ledger, self.account, self.webhooks)
         self.snapshots = SnapshotKeeper(self.core, self.rentals.instances, has_body)
+        self.compute = Compute(self.core)
+        self.logs = LogShelf()
         self.limits = RateLimits(settings)
         self.faults = FaultBoard(seed)
         self.snapshots.begin(start)
@@ -90,6 +96,7 @@ class World:
         """Set what is left of the prepaid credit; at zero every instance is stopped at once (13, trap 5)."""
         self.ledger.credit = credit + self.ledger.total(now)
         if credit <= 0:
+            self.webhooks.tell(now, "low_credit", "Your Credit Is Used Up")
             self._each(lambda instance: self.rentals.lifecycle.stop(instance, now))
 
     def _each(self, act: Callable[[Instance], None]) -> None:

@@ -8,9 +8,11 @@ from datetime import datetime
 from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from adapters.sql.rows import debt_from, debt_values
+from adapters.sql.rows import debt_from, debt_values, plain
 from adapters.sql.statements import Statements
 from adapters.sql.tables import DEBTS
+from machines.budget import Reservation
+from machines.cpu_vm import VmPlace
 from machines.model import Debt, DebtKind, FailoverId, InstanceId, Label, MachineId
 
 _c = DEBTS.c
@@ -28,6 +30,14 @@ _BEGIN = (
 )
 _BIND = _CHANGE.where(_c.label.is_not_distinct_from(bindparam("seen"))).values(
     label=bindparam("label"), claimed_at=bindparam("claimed_at")
+)
+_BIND_VM = _CHANGE.where(_c.label.is_not_distinct_from(bindparam("seen"))).values(
+    label=bindparam("label"), claimed_at=bindparam("claimed_at"), vm=bindparam("vm", type_=_c.vm.type)
+)
+_BIND_ROW = _CHANGE.where(_c.volume_row.is_not_distinct_from(bindparam("seen"))).values(volume_row=bindparam("row"))
+_RESERVE = _CHANGE.values(reserved=bindparam("total"), reserved_per_hour=bindparam("per_hour"))
+_RELEASE_UNBOUND = _CHANGE.where(_c.label.is_(None), _c.reserved_per_hour.is_not(None)).values(
+    reserved=None, reserved_per_hour=None
 )
 _OPEN_OF_KINDS = (_c.kind.in_(bindparam("kinds", expanding=True)), _c.closed_at.is_(None))
 _DROP = update(DEBTS).where(_c.failover_id == bindparam("wanted"), *_OPEN_OF_KINDS).returning(_c.id)
@@ -61,6 +71,27 @@ class DebtStatements(Statements):
         where it is closed, or has another label than the one that was read."""
         values = {"wanted": debt.id, "seen": debt.label, "label": label, "claimed_at": claimed_at}
         return self._connection.execute(_BIND, values).rowcount == 1
+
+    def bind_vm(self, debt: Debt, place: VmPlace | None, claimed_at: datetime | None) -> bool:
+        """As `bind_debt`, for a VM: its name is the label."""
+        label = None if place is None else place.name
+        values = {"wanted": debt.id, "seen": debt.label, "label": label, "claimed_at": claimed_at, "vm": plain(place)}
+        return self._connection.execute(_BIND_VM, values).rowcount == 1
+
+    def bind_row(self, debt: Debt, row: int | None) -> bool:
+        """The row of `regional_volumes` that the debt is about from now on. False where it is closed, or is about another one
+        than the one that was read."""
+        values = {"wanted": debt.id, "seen": debt.row, "row": row}
+        return self._connection.execute(_BIND_ROW, values).rowcount == 1
+
+    def reserve_for_debt(self, debt: int, wanted: Reservation | None) -> None:
+        """What the rental may come to that the debt is about to make; None gives it back, as the debt's end does."""
+        total, per_hour = (wanted.total, wanted.per_hour) if wanted is not None else (None, None)
+        self._connection.execute(_RESERVE, {"wanted": debt, "total": total, "per_hour": per_hour})
+
+    def release_unbound(self, debt: int) -> None:
+        """Give back what it has reserved, unless it rents, or may have rented, under a label."""
+        self._connection.execute(_RELEASE_UNBOUND, {"wanted": debt})
 
     def is_open(self, debt: int) -> bool:
         """Locked until the commit (on PostgreSQL; SQLite has one writer): nobody else closes it meanwhile."""

@@ -26,6 +26,8 @@ class Store:
         """Other replicas may write to this database."""
         self.on_end: Callable[[StoreUnavailable | None], None] = lambda error: None
         """Told of every transaction's end: None is one that was answered."""
+        self.failures = 0
+        """Transactions that were not answered; some of them may have been made all the same."""
 
     async def transact(self, work: Callable[[Tx], T]) -> T:
         """Run the work in one transaction and return what it gives. Raise StoreUnavailable, and what the work raises.
@@ -38,6 +40,7 @@ class Store:
         try:
             result = await self._transact(work)
         except StoreUnavailable as error:
+            self.failures += 1
             self.on_end(error)
             raise
         self.on_end(None)

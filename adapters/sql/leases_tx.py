@@ -20,7 +20,7 @@ _TAKE = (
     .where(_c.name == bindparam("wanted"), _c.holder == bindparam("was"), _c.renewals == bindparam("seen"))
     .values(holder=bindparam("new_holder"), renewals=_c.renewals + 1)
 )
-_OWN = (_c.holder == bindparam("own"), _c.name.in_(bindparam("names", expanding=True)))
+_OWN = (_c.holder == bindparam("own"), _c.name == bindparam("wanted"))
 _RENEW = update(LEASES).where(*_OWN).values(renewals=_c.renewals + 1)
 _RELEASE = delete(LEASES).where(*_OWN)
 _DROP = delete(LEASES).where(_c.name == bindparam("wanted"))
@@ -48,12 +48,12 @@ class LeaseStatements(Statements):
     def renew_leases(self, replica: str, names: Collection[str]) -> None:
         """Count those up that are still the replica's own."""
         if names:
-            self._connection.execute(_RENEW, {"own": replica, "names": sorted(names)})
+            self._connection.execute(_RENEW, [{"own": replica, "wanted": name} for name in sorted(names)])
 
     def release_leases(self, replica: str, names: Collection[str]) -> None:
         """Another replica may take them at once."""
         if names:
-            self._connection.execute(_RELEASE, {"own": replica, "names": sorted(names)})
+            self._connection.execute(_RELEASE, [{"own": replica, "wanted": name} for name in sorted(names)])
 
     def drop_lease(self, name: str) -> None:
         """What it was for has ended."""

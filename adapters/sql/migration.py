@@ -13,7 +13,29 @@ from sqlalchemy import Connection, inspect, text
 from adapters.sql.engine import lock_schema, make_engine, outages_named
 from adapters.sql.errors import SchemaUnknown, StoreDamaged
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
+REVISIONS = (
+    "0001",
+    "0002",
+    "0003",
+    "0004",
+    "0005",
+    "0006",
+    "0007",
+    "0008",
+    "0009",
+    "0010",
+    "0011",
+    "0012",
+    "0013",
+    "0014",
+    "0015",
+    "0016",
+    "0017",
+    "0018",
+    "0019",
+    "0020",
+    "0021",
+)
 """Every revision in `migrations/versions`, oldest first."""
 HEAD = REVISIONS[-1]
 _ALEMBIC = Lock()

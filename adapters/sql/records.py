@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
+from machines.access import Scope
 from machines.model import (
     Evidence,
     FailoverId,
@@ -62,6 +63,19 @@ class FailoverRecord:
     """Why it ended as it did."""
     new: Replacement | None
     attempts: tuple[AttemptRecord, ...]
+    reserved: float | None = None
+    """$ that it may come to."""
+    spent: float | None = None
+    """$ that its rentals have cost by our records; None while it runs."""
+    acked_at: datetime | None = None
+    """When somebody said that they know of its end."""
+    acked_by: str | None = None
+    ack_comment: str | None = None
+
+    @property
+    def wants_a_look(self) -> bool:
+        """It failed, nobody cancelled it, and nobody has said yet that they know."""
+        return self.ended_at is not None and not self.success and self.code != "cancelled" and self.acked_at is None
 
     @property
     def is_running(self) -> bool:
@@ -100,6 +114,62 @@ class CommandRow:
     answer: Mapping[str, Any] | None = None
     http_status: int | None = None
     answered_at: datetime | None = None
+    asked_by: str | None = None
+    """Whose token, or the source of a record of the log; None of one that was taken before this was kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRecord:
+    """A stored token. Its secret was shown once and is nowhere."""
+
+    name: str
+    digest: str
+    scope: Scope
+    created_at: datetime
+    created_by: str
+    machine_id: MachineId | None = None
+    """The one machine that a token of scope `beat` speaks for."""
+    expires_at: datetime | None = None
+    last_used_at: datetime | None = None
+    """Coarse: noted once in some minutes."""
+    revoked_at: datetime | None = None
+    revoked_by: str | None = None
+
+    def opens_at(self, now: datetime) -> bool:
+        """Neither revoked nor expired."""
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """One change, as it is kept for ever: who made it, through which door, and why."""
+
+    at: datetime
+    asked_by: str
+    door: str
+    what: str
+    """A command's name, or as it is called here: register_machine, create_token, ..."""
+    machine_id: MachineId | None = None
+    subject: str | None = None
+    """What else it was about: a failover, a token, a volume."""
+    reason: str | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    """Never a value that a customer gave: those may be secrets."""
+    number: int = 0
+    """Its place among all; 0 before it is stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotGrant:
+    """Which instance was last told to take a machine's snapshots, under which fence, and with which key of its own."""
+
+    machine: MachineId
+    instance: InstanceId
+    fence: int
+    digest: str
+    granted_at: datetime
+    key: str | None = None
+    removed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

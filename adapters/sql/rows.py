@@ -16,8 +16,10 @@ import msgspec
 from sqlalchemy import Row
 
 from adapters.sql.errors import StoreDamaged
-from adapters.sql.records import AlertRecord, AttemptRecord, CommandRow, FailoverRecord
+from adapters.sql.records import AlertRecord, AttemptRecord, AuditRecord, CommandRow, FailoverRecord, TokenRecord
 from events.topics import Message
+from machines.access import Scope
+from machines.cpu_vm import CpuStandby, VmPlace
 from machines.journal import Entry, Mark
 from machines.model import (
     Debt,
@@ -27,18 +29,23 @@ from machines.model import (
     Hold,
     Machine,
     Mode,
+    Own,
     Queued,
     Reason,
+    Registered,
     Replacement,
+    Rest,
     Rung,
     Running,
     Setting,
     Standby,
     VolumeMount,
     WaitsFor,
+    WarmPool,
     Workload,
 )
 from machines.states import State
+from machines.volumes import RegionalVolume, VolumeStatus
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -74,6 +81,9 @@ def _required(value: object, kind: type[T]) -> T:
     return msgspec.convert(value, kind, strict=False)
 
 
+_NOTHING_OWN = Own()
+
+
 def machine_values(machine: Machine) -> Values:
     """Every column of `machines`; of the failover only its id, the rest is the failover's own row."""
     return {
@@ -106,11 +116,18 @@ def machine_values(machine: Machine) -> Values:
         "price_per_hour": machine.price_per_hour,
         "volume": plain(machine.volume),
         "standby": plain(machine.standby),
+        "cpu_standby": plain(machine.cpu_standby),
+        "warm_pool": plain(machine.warm_pool),
         "hold": plain(machine.hold),
         "queued_at": machine.queued.since if machine.queued else None,
         "queue_asked_at": machine.queued.asked_at if machine.queued else None,
         "waits_for": machine.queued.waits_for.value if machine.queued else None,
         "suspicions": plain(machine.suspicions) or None,
+        "registered": plain(machine.registered),
+        "beat_generation": machine.beat_generation,
+        "own": None if machine.own == _NOTHING_OWN else plain(machine.own),
+        "rest": plain(machine.rest),
+        "observed_at": machine.observed_at,
     }
 
 
@@ -147,9 +164,16 @@ def machine_from(row: Row[Any]) -> Machine:
         price_per_hour=row.price_per_hour,
         volume=_nested(row.volume, VolumeMount),
         standby=_nested(row.standby, Standby),
+        cpu_standby=_nested(row.cpu_standby, CpuStandby),
+        warm_pool=_nested(row.warm_pool, WarmPool),
         hold=_nested(row.hold, Hold),
         queued=None if row.waits_for is None else Queued(row.queued_at, row.queue_asked_at, WaitsFor(row.waits_for)),
+        registered=_nested(row.registered, Registered),
+        beat_generation=row.beat_generation or 0,
         suspicions=() if row.suspicions is None else _required(row.suspicions, tuple[datetime, ...]),
+        own=_nested(row.own, Own) or _NOTHING_OWN,
+        rest=_nested(row.rest, Rest),
+        observed_at=row.observed_at,
     )
 
 
@@ -174,6 +198,11 @@ def failover_from(row: Row[Any], attempts: tuple[AttemptRecord, ...]) -> Failove
         why=row.why,
         new=_nested(row.new, Replacement),
         attempts=attempts,
+        reserved=row.reserved,
+        spent=row.spent,
+        acked_at=row.acked_at,
+        acked_by=row.acked_by,
+        ack_comment=row.ack_comment,
     )
 
 
@@ -223,6 +252,9 @@ def debt_values(debt: Debt) -> Values:
         "due_at": debt.due_at,
         "last_error": debt.last_error,
         "volume": debt.volume,
+        "vm": plain(debt.vm),
+        "key_id": debt.key,
+        "volume_row": debt.row,
     }
 
 
@@ -241,6 +273,54 @@ def debt_from(row: Row[Any]) -> Debt:
         due_at=row.due_at,
         last_error=row.last_error,
         volume=row.volume,
+        vm=_nested(row.vm, VmPlace),
+        key=row.key_id,
+        row=row.volume_row,
+    )
+
+
+def volume_values(volume: RegionalVolume) -> Values:
+    """All but the number, which the database gives."""
+    return {
+        "region": volume.region,
+        "size_gb": volume.size_gb,
+        "status": volume.status.value,
+        "created_at": volume.created_at,
+        "handle": volume.handle,
+        "volume": volume.volume,
+        "name": volume.name,
+        "machine_id": volume.machine,
+        "host": volume.host,
+        "label": volume.label,
+        "price_per_month": volume.price_per_month,
+        "replica_of": volume.replica_of,
+        "copied_from": volume.copied_from,
+        "copied_at": volume.copied_at,
+        "seen": list(volume.seen),
+        "command_id": volume.command_id,
+    }
+
+
+@_readable
+def volume_from(row: Row[Any]) -> RegionalVolume:
+    return RegionalVolume(
+        number=row.number,
+        region=row.region,
+        size_gb=row.size_gb,
+        status=VolumeStatus(row.status),
+        created_at=row.created_at,
+        handle=row.handle,
+        volume=row.volume,
+        name=row.name,
+        machine=row.machine_id,
+        host=row.host,
+        label=row.label,
+        price_per_month=row.price_per_month,
+        replica_of=row.replica_of,
+        copied_from=row.copied_from,
+        copied_at=row.copied_at,
+        seen=tuple(row.seen),
+        command_id=row.command_id,
     )
 
 
@@ -277,3 +357,28 @@ def command_from(row: Row[Any]) -> CommandRow:
 def alert_from(row: Row[Any]) -> AlertRecord:
     # `count` is also a method of every row, which is a tuple.
     return AlertRecord(row.key, row.text, row.opened_at, row.repeated_at, row._mapping["count"])
+
+
+def audit_values(record: AuditRecord) -> Values:
+    values = {name: getattr(record, name) for name in _AUDIT_FIELDS}
+    return {**values, "detail": plain(record.detail)}
+
+
+@_readable
+def audit_from(row: Row[Any]) -> AuditRecord:
+    return AuditRecord(**{name: getattr(row, name) for name in _AUDIT_FIELDS}, number=row.number)
+
+
+_AUDIT_FIELDS = tuple(field.name for field in fields(AuditRecord) if field.name != "number")
+
+
+def token_values(record: TokenRecord) -> Values:
+    return {**{name: getattr(record, name) for name in _TOKEN_FIELDS}, "scope": record.scope.value}
+
+
+@_readable
+def token_from(row: Row[Any]) -> TokenRecord:
+    return TokenRecord(**{**{name: getattr(row, name) for name in _TOKEN_FIELDS}, "scope": Scope(row.scope)})
+
+
+_TOKEN_FIELDS = tuple(field.name for field in fields(TokenRecord))

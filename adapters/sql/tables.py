@@ -98,11 +98,18 @@ class Machines(Row, table=True):
     price_per_hour: float | None = Field(sa_column=Column(Double))
     volume: dict[str, Any] | None = Field(sa_column=Column(nested()))
     standby: dict[str, Any] | None = Field(sa_column=Column(nested()))
+    cpu_standby: dict[str, Any] | None = Field(sa_column=Column(nested()))
+    warm_pool: dict[str, Any] | None = Field(sa_column=Column(nested()))
     hold: dict[str, Any] | None = Field(sa_column=Column(nested()))
     queued_at: datetime | None = Field(sa_column=Column(UtcDateTime))
     queue_asked_at: datetime | None = Field(sa_column=Column(UtcDateTime))
     waits_for: str | None = Field(sa_column=Column(Text))
     suspicions: list[str] | None = Field(sa_column=Column(nested()))
+    registered: dict[str, Any] | None = Field(sa_column=Column(nested()))
+    beat_generation: int | None = Field(sa_column=Column(Integer))
+    own: dict[str, Any] | None = Field(sa_column=Column(nested()))
+    rest: dict[str, Any] | None = Field(sa_column=Column(nested()))
+    observed_at: datetime | None = Field(sa_column=Column(UtcDateTime))
 
 
 class Failovers(Row, table=True):
@@ -114,6 +121,7 @@ class Failovers(Row, table=True):
         _partial("uq_failovers_running", "machine_id", "ended_at IS NULL", unique=True),
         Index("ix_failovers_machine_id", "machine_id", "started_at"),
         Index("ix_failovers_started_at", "started_at", "id"),
+        _partial("ix_failovers_unacknowledged", "ended_at", "acked_at IS NULL"),
     )
 
     id: str = Field(sa_column=Column(Text, primary_key=True))
@@ -133,6 +141,15 @@ class Failovers(Row, table=True):
     code: str | None = Field(sa_column=Column(Text))
     why: str | None = Field(sa_column=Column(Prose))
     new: dict[str, Any] | None = Field(sa_column=Column(nested()))
+    reserved: float | None = Field(sa_column=Column(Double))
+    """$ that it may come to; counts until `spent` is known."""
+    reserved_per_hour: float | None = Field(sa_column=Column(Double))
+    spent: float | None = Field(sa_column=Column(Double))
+    """$ that its candidates have cost by our records, written at its end."""
+    acked_at: datetime | None = Field(sa_column=Column(UtcDateTime))
+    """When a person said that they know of its end."""
+    acked_by: str | None = Field(sa_column=Column(Prose))
+    ack_comment: str | None = Field(sa_column=Column(Prose))
 
 
 class Attempts(Row, table=True):
@@ -188,8 +205,43 @@ class Debts(Row, table=True):
     due_at: datetime | None = Field(sa_column=Column(UtcDateTime))
     last_error: str | None = Field(sa_column=Column(Prose))
     volume: int | None = Field(sa_column=Column(BigInteger))
+    vm: dict[str, Any] | None = Field(sa_column=Column(nested()))
+    key_id: str | None = Field(sa_column=Column(Prose))
+    volume_row: int | None = Field(sa_column=Column(BigInteger))
+    reserved: float | None = Field(sa_column=Column(Double))
+    reserved_per_hour: float | None = Field(sa_column=Column(Double))
     closed_at: datetime | None = Field(sa_column=Column(UtcDateTime))
     outcome: str | None = Field(sa_column=Column(Text))
+
+
+class RegionalVolumes(Row, table=True):
+    """The volumes that this deployment made or looks after, and the replicas of them. One that is gone has no row."""
+
+    __tablename__ = "regional_volumes"
+    __table_args__ = (
+        _partial("uq_regional_volumes_handle", "handle", "handle IS NOT NULL", unique=True),
+        _partial("uq_regional_volumes_volume", "volume", "volume IS NOT NULL", unique=True),
+        Index("ix_regional_volumes_machine_id", "machine_id"),
+        {"sqlite_autoincrement": True},
+    )
+
+    number: int | None = Field(default=None, sa_column=Column(serial(), primary_key=True, autoincrement=True))
+    region: str = Field(sa_column=Column(Text, nullable=False))
+    size_gb: int = Field(sa_column=Column(Integer, nullable=False))
+    status: str = Field(sa_column=Column(Text, nullable=False))
+    created_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    handle: int | None = Field(sa_column=Column(BigInteger))
+    volume: int | None = Field(sa_column=Column(BigInteger))
+    name: str | None = Field(sa_column=Column(Prose))
+    machine_id: int | None = Field(sa_column=Column(BigInteger))
+    host: int | None = Field(sa_column=Column(BigInteger))
+    label: str | None = Field(sa_column=Column(Text))
+    price_per_month: float | None = Field(sa_column=Column(Double))
+    replica_of: int | None = Field(sa_column=Column(BigInteger))
+    copied_from: int | None = Field(sa_column=Column(BigInteger))
+    copied_at: datetime | None = Field(sa_column=Column(UtcDateTime))
+    seen: list[int] = Field(sa_column=Column(nested(), nullable=False))
+    command_id: str | None = Field(sa_column=Column(Text))
 
 
 class Outbox(Row, table=True):
@@ -233,6 +285,7 @@ class Commands(Row, table=True):
     answer: dict[str, Any] | None = Field(sa_column=Column(nested()))
     http_status: int | None = Field(sa_column=Column(Integer))
     answered_at: datetime | None = Field(sa_column=Column(UtcDateTime))
+    asked_by: str | None = Field(sa_column=Column(Prose))
 
 
 class Pauses(Row, table=True):
@@ -251,6 +304,17 @@ class Pauses(Row, table=True):
     storm_seen_at: datetime | None = Field(sa_column=Column(UtcDateTime))
 
 
+class FleetSettings(Row, table=True):
+    """What the API, a command or the command line said of the whole fleet's policy; the rest is the file's."""
+
+    __tablename__ = "fleet_settings"
+
+    name: str = Field(sa_column=Column(Text, primary_key=True))
+    value: Any = Field(sa_column=Column(nested(), nullable=False))
+    said_by: str = Field(sa_column=Column(Prose, nullable=False))
+    said_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+
+
 class Alerts(Row, table=True):
     __tablename__ = "alerts"
     __table_args__ = (_partial("uq_alerts_open", "key", "resolved_at IS NULL", unique=True),)
@@ -262,6 +326,31 @@ class Alerts(Row, table=True):
     repeated_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
     count: int = Field(sa_column=Column(Integer, nullable=False))
     resolved_at: datetime | None = Field(sa_column=Column(UtcDateTime))
+
+
+class Notifications(Row, table=True):
+    """What each channel is told of incidents (machines/notifications.py), from the beginning to the end of each."""
+
+    __tablename__ = "notifications"
+    __table_args__ = (
+        _partial("ix_notifications_live", "channel", "ended_at IS NULL"),
+        Index("ix_notifications_opened_at", "opened_at"),
+    )
+
+    id: int | None = Field(default=None, sa_column=Column(serial(), primary_key=True, autoincrement=True))
+    channel: str = Field(sa_column=Column(Text, nullable=False))
+    keys: list[str] = Field(sa_column=Column(nested(), nullable=False))
+    ref: str = Field(sa_column=Column(Text, nullable=False))
+    level: int = Field(sa_column=Column(Integer, nullable=False))
+    text: str = Field(sa_column=Column(Prose, nullable=False))
+    opened_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    owed: str | None = Field(sa_column=Column(Text))
+    told_at: datetime | None = Field(sa_column=Column(UtcDateTime))
+    due_at: datetime | None = Field(sa_column=Column(UtcDateTime))
+    tries: int = Field(sa_column=Column(Integer, nullable=False))
+    last_error: str | None = Field(sa_column=Column(Prose))
+    ended_at: datetime | None = Field(sa_column=Column(UtcDateTime))
+    is_summary: bool = Field(sa_column=Column(Boolean, nullable=False))
 
 
 class Leases(Row, table=True):
@@ -295,6 +384,162 @@ class Turns(Row, table=True):
     free_at: float = Field(sa_column=Column(Double, nullable=False))
 
 
+class SnapshotGrants(Row, table=True):
+    """Which instance was last told to take a machine's snapshots. The row outlives the machine, as its snapshots do."""
+
+    __tablename__ = "snapshot_grants"
+
+    machine_id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    instance_id: int = Field(sa_column=Column(BigInteger, nullable=False))
+    fence: int = Field(sa_column=Column(BigInteger, nullable=False))
+    digest: str = Field(sa_column=Column(Text, nullable=False))
+    """Of the order that was laid down: another one is laid down where it would read otherwise now."""
+    granted_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    """When this instance was first told so."""
+    key_id: str | None = Field(sa_column=Column(Prose))
+    """Of the key of its own that it was given, where the store has such keys."""
+    removed_at: datetime | None = Field(sa_column=Column(UtcDateTime))
+    """When the machine was seen to be no more."""
+
+
+class WorkspaceCopies(Row, table=True):
+    """The last good copy of each workspace that a CPU VM has, as it was told when it was done."""
+
+    __tablename__ = "workspace_copies"
+
+    machine_id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    copy_id: str = Field(sa_column=Column(Text, nullable=False))
+    vm_id: str = Field(sa_column=Column(Text, nullable=False))
+    """Of 64 bits without a sign, which no integer column has."""
+    instance_id: int = Field(sa_column=Column(BigInteger, nullable=False))
+    taken_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    files: int = Field(sa_column=Column(BigInteger, nullable=False))
+    size_bytes: int = Field(sa_column=Column(BigInteger, nullable=False))
+    host_key: str = Field(sa_column=Column(Prose, nullable=False))
+
+
+class WebhookEvents(Row, table=True):
+    """Letters of the provider's that came: each is acted on once."""
+
+    __tablename__ = "webhook_events"
+    __table_args__ = (Index("ix_webhook_events_received_at", "received_at"),)
+
+    event_id: str = Field(sa_column=Column(Text, primary_key=True))
+    received_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+
+
+class Webhooks(Row, table=True):
+    """The secret of the webhook to this address: the provider shows it once."""
+
+    __tablename__ = "webhooks"
+
+    url: str = Field(sa_column=Column(Text, primary_key=True))
+    secret: str = Field(sa_column=Column(Text, nullable=False))
+    made_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+
+
+class Hosts(Row, table=True):
+    """What came of our rentals on each host of the provider's (machines/reputation.py)."""
+
+    __tablename__ = "hosts"
+    __table_args__ = (Index("ix_hosts_last_boot_at", "last_boot_at"),)
+
+    host: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    boots: int = Field(sa_column=Column(Integer, nullable=False))
+    dead_boots: int = Field(sa_column=Column(Integer, nullable=False))
+    deaths_in_a_row: int = Field(sa_column=Column(Integer, nullable=False))
+    last_boot_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    last_death_at: datetime | None = Field(sa_column=Column(UtcDateTime))
+    bad_until: datetime | None = Field(sa_column=Column(UtcDateTime))
+
+
+class LostThings(Row, table=True):
+    """What is paid for and belongs to no machine, as the last look saw it (machines/lost.py)."""
+
+    __tablename__ = "lost_things"
+
+    kind: str = Field(sa_column=Column(Text, primary_key=True))
+    id: str = Field(sa_column=Column(Text, primary_key=True))
+    standing: str = Field(sa_column=Column(Text, nullable=False))
+    label: str = Field(sa_column=Column(Prose, nullable=False))
+    machine_id: int | None = Field(sa_column=Column(BigInteger))
+    price_per_hour: float | None = Field(sa_column=Column(Double))
+    size_gb: float | None = Field(sa_column=Column(Double))
+    detail: str = Field(sa_column=Column(Prose, nullable=False))
+    first_seen_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+
+
+class Rentals(Row, table=True):
+    """For whom each instance was rented, written when we learn its number; it outlives both, for the bill."""
+
+    __tablename__ = "rentals"
+
+    instance_id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    machine_id: int = Field(sa_column=Column(BigInteger, nullable=False))
+    failover_id: str | None = Field(sa_column=Column(Text))
+    was_primary: bool = Field(sa_column=Column(Boolean, nullable=False))
+    """It embodied the machine once: whatever its label says, it is its owner's to destroy."""
+    known_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+
+
+class Charges(Row, table=True):
+    """The provider's own bill, a row for each thing and month (machines/charges.py)."""
+
+    __tablename__ = "charges"
+
+    what: str = Field(sa_column=Column(Text, primary_key=True))
+    id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    month: str = Field(sa_column=Column(Text, primary_key=True))
+    amount: float = Field(sa_column=Column(Double, nullable=False))
+    machine_id: int | None = Field(sa_column=Column(BigInteger))
+    read_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+
+
+class Tokens(Row, table=True):
+    """Only digests: no secret can be read here. A name may come again once its token was revoked."""
+
+    __tablename__ = "tokens"
+    __table_args__ = (_partial("uq_tokens_unrevoked", "name", "revoked_at IS NULL", unique=True),)
+
+    number: int | None = Field(default=None, sa_column=Column(serial(), primary_key=True, autoincrement=True))
+    name: str = Field(sa_column=Column(Text, nullable=False))
+    digest: str = Field(sa_column=Column(Text, nullable=False, unique=True))
+    scope: str = Field(sa_column=Column(Text, nullable=False))
+    created_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    created_by: str = Field(sa_column=Column(Prose, nullable=False))
+    machine_id: int | None = Field(sa_column=Column(BigInteger))
+    expires_at: datetime | None = Field(sa_column=Column(UtcDateTime))
+    last_used_at: datetime | None = Field(sa_column=Column(UtcDateTime))
+    revoked_at: datetime | None = Field(sa_column=Column(UtcDateTime))
+    revoked_by: str | None = Field(sa_column=Column(Prose))
+
+
+class BeatGenerations(Row, table=True):
+    """How often a machine's beat token was revoked; it outlives the machine, or a revoked token would live again."""
+
+    __tablename__ = "beat_generations"
+
+    machine_id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    generation: int = Field(sa_column=Column(Integer, nullable=False))
+
+
+class Audit(Row, table=True):
+    """Who changed what, through which door and why; only ever appended to."""
+
+    __tablename__ = "audit"
+    __table_args__ = (Index("ix_audit_machine_id", "machine_id", "number"),)
+
+    number: int | None = Field(default=None, sa_column=Column(serial(), primary_key=True, autoincrement=True))
+    at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    asked_by: str = Field(sa_column=Column(Prose, nullable=False))
+    door: str = Field(sa_column=Column(Text, nullable=False))
+    what: str = Field(sa_column=Column(Prose, nullable=False))
+    machine_id: int | None = Field(sa_column=Column(BigInteger))
+    subject: str | None = Field(sa_column=Column(Prose))
+    reason: str | None = Field(sa_column=Column(Prose))
+    detail: dict[str, Any] = Field(sa_column=Column(nested(), nullable=False))
+
+
 def _table(name: str) -> Table:
     return METADATA.tables[name]
 
@@ -308,7 +553,21 @@ DEBTS = _table("debts")
 OUTBOX = _table("outbox")
 COMMANDS = _table("commands")
 PAUSES = _table("pauses")
+FLEET_SETTINGS = _table("fleet_settings")
 ALERTS = _table("alerts")
 LEASES = _table("leases")
 FIRST_BEATS = _table("first_beats")
 TURNS = _table("turns")
+SNAPSHOT_GRANTS = _table("snapshot_grants")
+WEBHOOK_EVENTS = _table("webhook_events")
+WEBHOOKS = _table("webhooks")
+HOSTS = _table("hosts")
+REGIONAL_VOLUMES = _table("regional_volumes")
+LOST_THINGS = _table("lost_things")
+RENTALS = _table("rentals")
+CHARGES = _table("charges")
+TOKENS = _table("tokens")
+BEAT_GENERATIONS = _table("beat_generations")
+AUDIT = _table("audit")
+WORKSPACE_COPIES = _table("workspace_copies")
+NOTIFICATIONS = _table("notifications")

@@ -5,11 +5,23 @@ at a simulator (facts/vast-api.md, section 16).
 """
 
 from adapters.vast.account import Account
-from adapters.vast.client import VastApi, vast_client
+from adapters.vast.billing import VastBilling
+from adapters.vast.client import VastApi, VastClient, vast_client
 from adapters.vast.cloud import VastCloud
 from adapters.vast.pacer import Turns
 from adapters.vast.replies import KeyDead
 from adapters.vast.settings import VastSettings
 from adapters.vast.volumes import VastVolumes
 
-__all__ = ["Account", "KeyDead", "Turns", "VastApi", "VastCloud", "VastSettings", "VastVolumes", "vast_client"]
+__all__ = [
+    "Account",
+    "KeyDead",
+    "Turns",
+    "VastApi",
+    "VastBilling",
+    "VastClient",
+    "VastCloud",
+    "VastSettings",
+    "VastVolumes",
+    "vast_client",
+]

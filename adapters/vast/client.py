@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from copy import copy
 from datetime import timedelta
+from functools import lru_cache
+from typing import Any
 
 import httpx
 import structlog
@@ -22,17 +24,38 @@ from machines.ports import Clock, Random
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _LOST = (httpx.RequestError, OSError, TimeoutError)
 _LONGEST_JITTER_S = 10.0
+_NOT_THERE = (403, 404)
+"""A store of objects says either of one that is not there yet."""
+_MOST_TEXT = 1 << 20
 _WORTH_TELLING_S = 1.0
 """Of waiting for a turn under the provider's rate limits, in scaled seconds."""
 
 log = structlog.get_logger(__name__)
 
 
+class VastClient(httpx.AsyncClient):
+    """Says of each request what became of it."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.on_answer: Callable[[httpx.Request, httpx.Response | None], object] = lambda request, response: None
+        """Hears of every request; without a response its answer was lost, or nobody waited for it."""
+
+    async def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
+        try:
+            response = await super().send(request, **options)
+        except BaseException:
+            self.on_answer(request, None)
+            raise
+        self.on_answer(request, response)
+        return response
+
+
 def vast_client(
     api_key: str, base_url: str = VAST_URL, transport: httpx.AsyncBaseTransport | None = None
-) -> httpx.AsyncClient:
+) -> VastClient:
     """A client that bears the key in a header: keys in URLs end up in logs (facts/vast-api.md, section 1)."""
-    return httpx.AsyncClient(
+    return VastClient(
         base_url=base_url.rstrip("/"),
         headers={"Authorization": f"Bearer {api_key}", "Accept": "application/json"},
         transport=transport,
@@ -106,13 +129,37 @@ class VastApi:
         """How long a call of the route would wait for its turn now, in scaled seconds."""
         return self._pacer.wait_s(route)
 
+    async def fetch(self, url: str) -> str | None:
+        """A text that the provider laid down elsewhere, its first MiB; None while it is not there. It goes without our key,
+        and is no call of the API. Raise Unknown."""
+        request, seconds = httpx.Request("GET", url), self._settings.timeout_s
+        try:
+            return await self._clock.wait_for(self._read_text(request), self._clock.real(seconds))
+        except (*_LOST, httpx.InvalidURL) as error:
+            raise Unknown(f"what the provider laid down could not be fetched: {_describe(error)}") from error
+
+    async def _read_text(self, request: httpx.Request) -> str | None:
+        response = await httpx.AsyncClient.send(self._client, request, stream=True)
+        try:
+            if response.status_code in _NOT_THERE:
+                return None
+            if response.status_code != 200:
+                raise Unknown(f"what the provider laid down could not be fetched: HTTP {response.status_code}")
+            text = bytearray()
+            async for part in response.aiter_bytes():
+                text += part
+                if len(text) >= _MOST_TEXT:
+                    break
+            return bytes(text[:_MOST_TEXT]).decode("utf-8", "replace")
+        finally:
+            await response.aclose()
+
     async def _attempt(
         self, route: Route, number: int, body: Mapping[str, object] | None, query: Mapping[str, str] | None
     ) -> Reply | Exception:
         seconds = self._settings.timeout_s
-        request = self._client.request(
-            route.method, route.at(number), json=body, params=query, timeout=httpx.Timeout(seconds)
-        )
+        url = _url(self._client.base_url, route.at(number), tuple(query.items()) if query else None)
+        request = self._client.request(route.method, url, json=body, timeout=httpx.Timeout(seconds))
         try:
             # httpx bounds each read, not the whole answer, and over an ASGI transport nothing at all.
             response = await self._clock.wait_for(request, self._clock.real(seconds))
@@ -146,6 +193,13 @@ class VastApi:
 
     def _backoff(self, times: int) -> float:
         return float(self._settings.backoff_s * 2 ** (times - 1) * (0.5 + self._random.jitter()))
+
+
+@lru_cache(maxsize=1024)
+def _url(base: httpx.URL, path: str, query: tuple[tuple[str, str], ...] | None) -> httpx.URL:
+    """The same listings are asked for again and again, and putting a URL together costs more than reading a reply."""
+    url = base.copy_with(path=base.path.rstrip("/") + path)
+    return url.copy_merge_params(query) if query is not None else url
 
 
 def _understood(route: Route, reply: Reply) -> Reply:

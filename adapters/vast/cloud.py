@@ -13,16 +13,25 @@ from datetime import datetime, timedelta
 
 import httpx
 
-from adapters.vast.account import Account, ensure_ssh_key, pays_for_rentals, read_account
+from adapters.vast.account import (
+    Account,
+    attach_ssh_key,
+    ensure_ssh_key,
+    pays_for_rentals,
+    read_account,
+    read_spend_rate,
+)
 from adapters.vast.client import VastApi
 from adapters.vast.creates import Creates
 from adapters.vast.listing import SharedListing
+from adapters.vast.logs import read_logs
 from adapters.vast.offers import search_offers
 from adapters.vast.pacer import Turns
 from adapters.vast.rental import contract_in, create_body, refusal, why_not_created
 from adapters.vast.replies import Kind, Reply
 from adapters.vast.rows import BadRow, instance_from
 from adapters.vast.settings import CHANGE, CREATE, DESTROY, LIST, REBOOT, SHOW, VastSettings
+from adapters.vast.taken import Taken
 from machines.errors import NotYet, Refused, StepError, Unknown
 from machines.model import Claim, HostId, Instance, InstanceId, Label, Listing, Offer, OfferQuery
 from machines.ports import Clock, Random
@@ -39,15 +48,19 @@ class VastCloud:
         settings: VastSettings,
         random: Random,
         turns: Turns | None = None,
+        public_key: str = "",
     ) -> None:
+        """`public_key` is what new rentals get through the account, and older ones by `attach_key`."""
         if not label_prefix:
             raise ValueError("without a label prefix every rental of the account would count as ours")
         self._clock = clock
         self._label_prefix = label_prefix
+        self._public_key = public_key
         self._settings = settings
         self._api = VastApi(client, clock, random, settings, turns)
         self._listing = SharedListing(self._api, clock, settings, label_prefix)
         self._creates = Creates(clock)
+        self._taken = Taken(clock)
 
     def on_behalf_of(self, may_send: Callable[[], None]) -> VastCloud:
         """The same cloud, for an actor whose leave may lapse while a call waits for its turn. The shared listing stays
@@ -57,8 +70,10 @@ class VastCloud:
         return view
 
     async def search(self, query: OfferQuery, host: HostId | None = None) -> tuple[Offer, ...]:
-        """Offers that fulfil every condition, cheapest first; with `host`, also where this account already rents."""
-        return await search_offers(self._api, self._settings, query, host)
+        """Offers that fulfil every condition, cheapest first; with `host`, also where this account already rents, and what
+        was asked for before: there may be no other."""
+        found = await search_offers(self._api, self._settings, query, host)
+        return tuple(offer for offer in found if host is not None or offer.id not in self._taken)
 
     async def rent(self, claim: Claim) -> InstanceId:
         """One create per label. Raise Refused("no_offer_matches") where the offer is gone, NotYet where nothing was
@@ -67,16 +82,25 @@ class VastCloud:
         self._check_own(label)
         if label in self._creates:
             raise Unknown(f"a create under {label} was already sent: adopt or abandon it")
+        offer = claim.offer.id
+        if not self._taken.take(offer, label) and claim.volume is None:
+            raise Refused("no_offer_matches", f"offer {offer} was asked for already, for another claim of ours")
         self._creates.note(label)
         try:
-            reply = await self._api.call(CREATE, claim.offer.id, create_body(claim))
+            reply = await self._api.call(CREATE, offer, create_body(claim))
         except NotYet:
             self._creates.forget(label)
+            self._taken.give_back(label)
             raise
         except BaseException:
             self._creates.note(label)  # Until now it may have had its effect.
             raise
-        return await self._rental_in(reply, label)
+        try:
+            return await self._rental_in(reply, label)
+        except Refused as refused:
+            if refused.code != "no_offer_matches":
+                self._taken.give_back(label)
+            raise
 
     async def adopt(self, claim: Claim) -> InstanceId | None:
         """The rental under the claim's label (the oldest, should there be several); see `destroy` for what None needs."""
@@ -86,6 +110,7 @@ class VastCloud:
         if found:
             return min(instance.id for instance in found)
         await self._settle_absence(f"no rental under {claim.label}", listing, self._created_at(claim))
+        self._taken.give_back(claim.label)
         return None
 
     async def show(self, instance: InstanceId) -> Instance | None:
@@ -124,7 +149,7 @@ class VastCloud:
         if reply.kind is Kind.QUEUED:
             await self.stop(instance)
             raise Refused("standby_gpu_taken", f"instance {instance}: {reply}")
-        _expect_ok(reply)
+        await self._expect_done(reply, instance, wants_running=True)
 
     async def stop(self, instance: InstanceId) -> None:
         """Accepted by the provider, or the rental is provably gone."""
@@ -132,11 +157,17 @@ class VastCloud:
         if reply.kind is Kind.GONE:
             await self._settle_gone(instance, was_accepted=False)
         else:
-            _expect_ok(reply)
+            await self._expect_done(reply, instance, wants_running=False)
 
     async def reboot(self, instance: InstanceId) -> None:
         """Stop-then-start of the container; the GPU is kept. Not repeated where the answer was lost."""
         _expect_ok(await self._api.call(REBOOT, instance, {}))
+
+    async def logs(self, instance: InstanceId, lines: int, of_daemon: bool = False) -> str:
+        return await read_logs(self._api, self._clock, instance, lines, of_daemon)
+
+    async def attach_key(self, instance: InstanceId) -> None:
+        await attach_ssh_key(self._api, instance, self._public_key)
 
     async def label(self, instance: InstanceId, label: Label) -> None:
         _expect_ok(await self._api.call(CHANGE, instance, {"label": label}))
@@ -153,9 +184,25 @@ class VastCloud:
             reply = await self._delete(target)
             await self._settle_gone(target, was_accepted=reply.kind is Kind.OK)
 
+    async def _expect_done(self, reply: Reply, instance: InstanceId, wants_running: bool) -> None:
+        """A no to what is so already is a yes: a call before this one had its effect, or somebody else was there."""
+        if reply.kind is Kind.OK:
+            return
+        shown = await self.show(instance) if reply.kind is Kind.REFUSED else None
+        if shown is None or shown.wants_running is not wants_running or (wants_running and not shown.holds_gpu):
+            raise refusal(reply)
+
     async def account(self) -> Account:
         """Raise KeyDead where the key is dead, Unknown where nothing can be said."""
         return await read_account(self._api)
+
+    async def credit(self) -> float | None:
+        """Of the port Purse."""
+        return (await self.account()).credit
+
+    async def spend_rate(self) -> float:
+        """Of the port Purse."""
+        return await read_spend_rate(self._api)
 
     async def ensure_ssh_key(self, public_key: str) -> None:
         await ensure_ssh_key(self._api, public_key)
@@ -192,6 +239,7 @@ class VastCloud:
             raise NotYet(f"rental {still[0].id} is still listed", self._look_again())
         await self._settle_absence(f"no rental under {claim.label}", listing, self._created_at(claim))
         self._creates.settled(claim.label)
+        self._taken.give_back(claim.label)
 
     async def _failure_to_delete(self, instance: InstanceId) -> StepError | None:
         """So that one rental's failure leaves no other one undestroyed."""
@@ -205,7 +253,10 @@ class VastCloud:
         """The bare call: accepted, or "not there" (which proves nothing yet)."""
         reply = await self._api.call(DESTROY, instance, {})
         says_absent = reply.kind is Kind.GONE or reply.error == "not_found" or "invalid instance_id" in reply.message
-        if reply.kind is not Kind.OK and not says_absent:
+        if reply.kind is Kind.OK or says_absent:
+            return reply
+        # A no may be the answer to a second call after the first had its effect.
+        if reply.kind is not Kind.REFUSED or await self.show(instance) is not None:
             raise refusal(reply)
         return reply
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 from adapters.vast.client import VastApi
 from adapters.vast.replies import Kind
@@ -57,13 +58,16 @@ def search_body(
         "num_gpus": {"eq": query.num_gpus},
         "reliability": {"gte": query.min_reliability},
         "disk_space": {"gte": query.disk_gb},
+        "direct_port_count": {"gte": 1},
         "order": [["dph_total", "asc"]],
-        "type": "on-demand",
+        "type": "bid" if query.is_interruptible else "on-demand",
         "limit": limit,
         "allocated_storage": query.disk_gb,
     }
     if price:
         body["dph_total"] = price
+    if query.min_inet_down > 0:
+        body["inet_down"] = {"gte": query.min_inet_down}
     if query.gpu_name is not None:
         body["gpu_name"] = {"eq": query.gpu_name.replace("_", " ")}
     if query.region is not None:
@@ -90,6 +94,8 @@ def fitting(row: object, query: OfferQuery, host: HostId | None = None) -> Offer
         offer.price_per_hour <= query.max_price,
         offer.reliability >= query.min_reliability,
         (number(row, "disk_space") or 0.0) >= query.disk_gb,
+        (number(row, "inet_down") or 0.0) >= query.min_inet_down,
+        number(row, "direct_port_count") != 0.0,
         query.region is None or offer.region == query.region.strip().upper(),
         offer.host == host if host is not None else offer.host not in query.not_hosts,
         offer.landlord not in query.not_landlords,
@@ -97,7 +103,12 @@ def fitting(row: object, query: OfferQuery, host: HostId | None = None) -> Offer
         row.get("external") is not True,
         text(row, "verification") in ("", "verified"),
     )
-    return offer if all(fulfilled) else None
+    if not all(fulfilled):
+        return None
+    if not query.is_interruptible:
+        return offer
+    bid = number(row, "min_bid")
+    return replace(offer, bid=bid) if bid else None
 
 
 def _same_gpu(one: str, other: str) -> bool:

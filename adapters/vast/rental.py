@@ -14,9 +14,9 @@ _LEAST_DISK_GB = 8.0
 
 
 def create_body(claim: Claim) -> dict[str, object]:
-    """The body as the official client sends it (facts/vast-requests.json): on demand, and all or nothing.
+    """The body as the official client sends it (facts/vast-requests.json): all or nothing.
 
-    No price, for a price makes it interruptible. `cancel_unavail`, for otherwise a taken GPU leaves us a stopped rental
+    A price makes it interruptible, so there is none unless that is wanted. `cancel_unavail`, for otherwise a taken GPU leaves us a stopped rental
     that bills its disk.
     """
     workload, volume = claim.workload, claim.volume
@@ -25,12 +25,12 @@ def create_body(claim: Claim) -> dict[str, object]:
         "client_id": "me",
         "image": workload.image,
         "env": dict(workload.env),
-        "price": None,
+        "price": claim.bid,
         "disk": max(_LEAST_DISK_GB, float(workload.disk_gb)),
         "label": claim.label,
         "extra": None,
         "onstart": claim.onstart if claim.onstart is not None else workload.onstart,
-        "image_login": None,
+        "image_login": workload.image_login,
         "python_utf8": False,
         "lang_utf8": False,
         "use_jupyter_lab": False,
@@ -39,7 +39,7 @@ def create_body(claim: Claim) -> dict[str, object]:
         "cancel_unavail": True,
         "template_hash_id": None,
         "user": None,
-        "runtype": "ssh_direc ssh_proxy",
+        "runtype": workload.runtype,
     }
     return body | ({"volume_info": mount} if mount else {})
 

@@ -15,6 +15,7 @@ from email.utils import parsedate_to_datetime
 from enum import Enum
 
 import httpx
+import msgspec
 
 from machines.errors import Unknown
 
@@ -71,18 +72,27 @@ _INSTANCE_NOT_FOUND = re.compile(r"instance \d+ not found|instance with that id 
 
 def read_reply(response: httpx.Response) -> Reply:
     """Parse and classify; never raises."""
-    try:
-        body = json.loads(response.content)
-    except (ValueError, RecursionError):
-        body = None
-    error, message = _words(body, response.text)
+    body = _body(response.content)
+    error, message = _words(body, response)
     kind = _classify(response.status_code, body, error.casefold(), message.casefold())
     return Reply(response.status_code, kind, error, message, body, response.headers)
 
 
-def _words(body: object, text: str) -> tuple[str, str]:
+def _body(content: bytes) -> object:
+    """None where it is no JSON; the provider's server may also write NaN, which only the slower reader takes."""
+    try:
+        return msgspec.json.decode(content)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _words(body: object, response: httpx.Response) -> tuple[str, str]:
     if not isinstance(body, dict):
-        return "", "" if isinstance(body, list) else text.strip()
+        return "", "" if isinstance(body, list) else response.text.strip()
     error = body.get("error")
     message = next((body[key] for key in ("msg", "message", "detail") if body.get(key)), "")
     return error if isinstance(error, str) else "", message if isinstance(message, str) else json.dumps(message)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from machines.model import Endpoint, HostId, Instance, InstanceId, Label, LandlordId, Offer, OfferId, Status
 
@@ -58,6 +59,8 @@ def instance_from(row: object) -> Instance:
         env=_env(row.get("extra_env")),
         onstart=onstart if isinstance(onstart, str) else None,
         region=region_of(text(row, "geolocation")) or text(row, "country_code").upper() or None,
+        runtype=text(row, "image_runtype"),
+        ends_at=moment(row, "end_date"),
     )
 
 
@@ -102,6 +105,15 @@ def number(row: Row, key: str) -> float | None:
     except (ValueError, OverflowError):
         return None
     return found if math.isfinite(found) else None
+
+
+def moment(row: Row, key: str) -> datetime | None:
+    """Epoch seconds; None where there are none that a calendar knows."""
+    found = number(row, key)
+    try:
+        return None if not found else datetime.fromtimestamp(found, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def whole(row: Row, key: str) -> int:

@@ -32,13 +32,24 @@ LIST = Route("GET", "/api/v1/instances/", 1.0)
 CHANGE = Route("PUT", "/api/v0/instances/{id}/", 1.0)
 """Start, stop and label: one endpoint, one threshold."""
 REBOOT = Route("PUT", "/api/v0/instances/reboot/{id}/", 1.0, is_repeatable=False)
+LOGS = Route("PUT", "/api/v0/instances/request_logs/{id}/", 1.0)
+"""The pace is a guess: no source names one."""
 DESTROY = Route("DELETE", "/api/v0/instances/{id}/", 3.0)
 LIST_VOLUMES = Route("GET", "/api/v0/volumes", 2.0)
+SEARCH_VOLUMES = Route("POST", "/api/v0/volumes/search/", 2.0)
+CREATE_VOLUME = Route("PUT", "/api/v0/volumes/", 1.0, is_repeatable=False)
+CLONE_VOLUME = Route("POST", "/api/v0/volumes/copy/", 1.0, is_repeatable=False)
 DELETE_VOLUME = Route("DELETE", "/api/v0/volumes/", 2.0)
 ACCOUNT = Route("GET", "/api/v0/users/current", 1.0)
+CHARGES = Route("GET", "/api/v0/charges/", 2.0)
+"""The pace is a guess: no source names one."""
 SPEND_RATE = Route("GET", "/api/v0/users/spend-rate/", 7.0)
 SSH_KEYS = Route("GET", "/api/v0/ssh/", 1.0)
 ADD_SSH_KEY = Route("POST", "/api/v0/ssh/", 1.0)
+ATTACH_SSH_KEY = Route("POST", "/api/v0/instances/{id}/ssh/", 2.0)
+WEBHOOKS = Route("GET", "/api/v0/webhooks/", 2.0)
+ADD_WEBHOOK = Route("POST", "/api/v0/webhooks/", 2.0, is_repeatable=False)
+ROTATE_WEBHOOK = Route("POST", "/api/v0/webhooks/{id}/rotate-secret/", 2.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +60,8 @@ class VastSettings:
     """Real seconds for one call, from sending to the last byte of the answer."""
     lag_s: float = 15.0
     """How long a new rental may stay invisible to reads (facts/vast-api.md, section 3)."""
+    volume_lag_s: float = 30.0
+    """The same of a volume, of which nobody has written."""
     look_again_s: float = 3.0
     """The delay of NotYet where nothing better is known."""
     tries: int = 3

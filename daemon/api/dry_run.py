@@ -7,11 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 from daemon.api.services import Services
-from daemon.commands import setting_named
+from daemon.asked import setting_named
 from machines.admission import FailoverRequest, refusal
 from machines.model import InstanceId, Machine, Reason, Rung, Setting
+from machines.pool import pool_of
 from machines.readiness import Readiness
 from machines.strategies.ladder import ladder
+from machines.strategies.prepared_pool import landing_of
 
 MESSAGE = "Use dry_run=False para executar o failover real"
 """The contract's own words."""
@@ -22,7 +24,7 @@ async def dry_run(services: Services, machine: Machine, instance: int, strategy:
     forced = setting_named(strategy, "strategy")
     setting = forced or machine.setting
     readiness = replace(await services.readiness.readiness(machine, False), setting=setting)
-    plan = await services.readiness.plan(machine, setting)
+    plan = await services.readiness.plan(machine, setting) | await _pool(services, machine, readiness)
     request = FailoverRequest(Reason.DRILL, forced, InstanceId(instance))
     code, reason = obstacle(machine, request, readiness, plan) or (None, None)
     return {
@@ -43,6 +45,14 @@ async def dry_run(services: Services, machine: Machine, instance: int, strategy:
     }
 
 
+async def _pool(services: Services, machine: Machine, readiness: Readiness) -> dict[str, Any]:
+    """How the warm pool stands, where the strategy has one."""
+    if Rung.WARM_POOL not in ladder(readiness.setting):
+        return {}
+    pool = pool_of(machine, readiness, await services.store.transact(lambda tx: tx.open_debts(machine.id)))
+    return {"warm_pool": {"state": pool.state.value, "next": pool.next}}
+
+
 def obstacle(
     machine: Machine, request: FailoverRequest, readiness: Readiness, plan: Mapping[str, Any]
 ) -> tuple[str, str] | None:
@@ -52,8 +62,13 @@ def obstacle(
         return denied.code, denied.because
     if not readiness.overall_ready:
         return "not_ready", not_ready_because(readiness)
-    if readiness.warm_pool_ready and Rung.WARM_POOL in ladder(readiness.setting):
+    rungs = ladder(readiness.setting)
+    if readiness.warm_pool_ready and Rung.WARM_POOL in rungs:
         return None
+    if landing_of(machine) is not None and Rung.CPU_STANDBY in rungs:
+        return None  # It lands there, and rents nothing.
+    if Rung.REGIONAL_VOLUME in rungs:
+        return None  # A free GPU beside the volume was part of what was verified.
     offers = plan.get("offers") or ()
     if not offers:
         return "no_offer_matches", "no offer matches what the machine needs"
@@ -63,7 +78,11 @@ def obstacle(
 
 def not_ready_because(readiness: Readiness) -> str:
     """Why no strategy of the ladder is ready, strategy by strategy."""
-    why = {Rung.WARM_POOL: readiness.warm_pool_why, Rung.CPU_STANDBY: readiness.cpu_standby_why}
+    why = {
+        Rung.WARM_POOL: readiness.warm_pool_why,
+        Rung.CPU_STANDBY: readiness.cpu_standby_why,
+        Rung.REGIONAL_VOLUME: readiness.regional_volume_why,
+    }
     rungs = ladder(readiness.setting)
     if readiness.setting is Setting.DISABLED:
         return "the strategy is disabled"

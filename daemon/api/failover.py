@@ -20,11 +20,11 @@ from daemon.api.parameters import (
     NoQuery,
     StrictBody,
     StrictQuery,
-    WholeNumber,
+    Whole,
 )
 from daemon.api.services import Services, Wired
 from daemon.api.waiting import Preference, Preferred, answered, submit
-from daemon.registry import Folder
+from daemon.registration import Folder
 from events.schema import Command
 from machines.problems import Problem
 
@@ -50,9 +50,9 @@ class ExecuteBody(StrictBody):
 class TestQuery(StrictQuery):
     """The contract's parameters of a test; they come in the query string."""
 
-    gpu_instance_id: Annotated[WholeNumber, Field(ge=0, le=MOST)]
+    gpu_instance_id: Annotated[int, Field(ge=0, le=MOST), Whole]
     ssh_host: Host
-    ssh_port: Annotated[WholeNumber, Field(ge=1, le=65535)]
+    ssh_port: Annotated[int, Field(ge=1, le=65535), Whole]
     strategy: Forced | None = None
     dry_run: Flag = True
 
@@ -125,7 +125,7 @@ async def _carry_out(
 ) -> JSONResponse:
     machine_id = command.machine_id or 0
     try:
-        accepted = await submit(services, command, caller.name)
+        accepted = await submit(services, command, caller)
     except Problem as problem:
         if problem.code != "protection_disabled":
             raise

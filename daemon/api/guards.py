@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
+from collections.abc import Callable
+from typing import Any
+
+import orjson
 import structlog
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from daemon.api.problems import problem_response, unexpected
+from events.codec import NUL
 from machines.problems import Problem
 
 log = structlog.get_logger(__name__)
 
 MAX_BODY_BYTES = 256 * 1024
+_MOST_SWALLOWED = 8 * 1024 * 1024
+_SWALLOWED_S = 2.0
+"""Real seconds."""
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}", re.ASCII)
 
 
 class BodyLimit:
-    """Reads the body before the routes do, and refuses one that is too large, announced or not."""
+    """Reads the body before the routes do, and refuses one that is too large, announced or not; and a request with a NUL in
+    it, which PostgreSQL keeps in no text."""
 
     def __init__(self, app: ASGIApp, limit: int = MAX_BODY_BYTES) -> None:
         self._app = app
@@ -28,7 +40,12 @@ class BodyLimit:
             return
         announced = Headers(scope=scope).get("content-length", "0")
         if announced.isdigit() and int(announced) > self._limit:
+            if "expect" not in Headers(scope=scope):
+                await _swallow(receive)
             await self._refuse(scope, receive, send)
+            return
+        if "\x00" in scope["path"] or b"%00" in scope["query_string"]:
+            await _refuse_nul("path" if "\x00" in scope["path"] else "query", scope, receive, send)
             return
         messages: list[Message] = []
         size = 0
@@ -40,17 +57,64 @@ class BodyLimit:
             messages.append(message)
             size += len(message.get("body", b""))
             if size > self._limit:
+                if message.get("more_body", False):
+                    await _swallow(receive)
                 await self._refuse(scope, receive, send)
                 return
             if not message.get("more_body", False):
                 break
+        body = b"".join(message.get("body", b"") for message in messages)
+        if NUL.search(body) is not None:
+            await _refuse_nul(_field_with_nul(body), scope, receive, send)
+            return
         await self._app(scope, _replay(messages, receive), send)
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         detail = f"the body is larger than {self._limit} bytes"
         problem = Problem(413, "too_large", detail, "send less in one request", {"field": "body"})
-        # What is left of the body stays unread, so the connection cannot be used for another request.
+        # What may be left of the body stays unread, so the connection cannot be used for another request.
         await problem_response(problem, scope["path"], {"Connection": "close"})(scope, receive, send)
+
+
+async def _swallow(receive: Receive) -> None:
+    """Some of the rest: a client whose connection is closed while it still sends never sees its answer."""
+    size = 0
+    try:
+        async with asyncio.timeout(_SWALLOWED_S):
+            while size < _MOST_SWALLOWED:
+                message = await receive()
+                if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                    return
+                size += len(message.get("body", b""))
+    except TimeoutError:
+        return
+
+
+def _field_with_nul(body: bytes) -> str:
+    """The first one; the body as a whole where it cannot be read."""
+    try:
+        return _place_of_nul(orjson.loads(body)) or "body"
+    except orjson.JSONDecodeError:
+        return "body"
+
+
+def _place_of_nul(value: Any) -> str | None:
+    """Its path; "" for the value itself, None where it holds none."""
+    if isinstance(value, str):
+        return "" if "\x00" in value else None
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, one in inner:
+        found = _place_of_nul(one)
+        if found is not None:
+            return f"{name}.{found}".rstrip(".")
+    return None
+
+
+async def _refuse_nul(field: str, scope: Scope, receive: Receive, send: Send) -> None:
+    detail = f"the {field} holds a NUL character, which no text may have"
+    code = "malformed" if field in ("path", "query", "body") else "invalid_parameter"
+    problem = Problem(400, code, detail, "send it without \\u0000 and %00", {"field": field})
+    await problem_response(problem, scope["path"])(scope, receive, send)
 
 
 def _replay(messages: list[Message], receive: Receive) -> Receive:
@@ -66,24 +130,36 @@ def _replay(messages: list[Message], receive: Receive) -> Receive:
 
 
 class Net:
-    """Turns a bug into a 500 problem; a client that leaves is none. Without it the server would answer in plain text and print the traceback."""
+    """Turns a bug into a 500 problem; a client that leaves is none. Without it the server would answer in plain text and
+    print the traceback. Every answer bears its request's id, which the log lines of the request bear too."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, new_id: Callable[[], str]) -> None:
         self._app = app
+        self._new_id = new_id
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         begun = False
+        request_id = _request_id(scope) or self._new_id()
 
         async def watched(message: Message) -> None:
             nonlocal begun
-            begun = begun or message["type"] == "http.response.start"
+            if message["type"] == "http.response.start":
+                begun = True
+                MutableHeaders(scope=message)["X-Request-Id"] = request_id
             await send(message)
 
         try:
-            await self._app(scope, receive, watched)
+            with structlog.contextvars.bound_contextvars(request_id=request_id):
+                await self._app(scope, receive, watched)
         except ClientDisconnect:
             log.debug("client_left", path=scope.get("path"))
         except Exception as error:
             if scope["type"] != "http" or begun:
                 raise
-            await unexpected(error, scope["path"])(scope, receive, send)
+            await unexpected(error, scope["path"])(scope, receive, watched)
+
+
+def _request_id(scope: Scope) -> str | None:
+    """The client's own, where it can stand in a log line."""
+    given = Headers(scope=scope).get("x-request-id", "") if scope["type"] == "http" else ""
+    return given if _REQUEST_ID.fullmatch(given) else None

@@ -1,4 +1,4 @@
-"""/livez and /readyz, open to everybody: is a restart the remedy, and can requests be served."""
+"""/livez, /readyz and /healthz, open to everybody: is a restart the remedy, and can requests be served."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from fastapi import APIRouter, Query
 from starlette.responses import JSONResponse
 
 from adapters.sql.errors import StoreUnavailable
+from daemon.api.control_documents import HealthAnswer
 from daemon.api.parameters import StrictQuery
 from daemon.api.services import Check, Services, Wired
 
 router = APIRouter(tags=["health"])
+
+
+_ANSWERS: dict[int | str, dict[str, Any]] = {200: {"model": HealthAnswer}, 503: {"model": HealthAnswer}}
 
 
 class HealthQuery(StrictQuery):
@@ -20,20 +24,26 @@ class HealthQuery(StrictQuery):
     """Name every check."""
 
 
-@router.get("/livez")
+@router.get("/livez", responses=_ANSWERS)
 async def livez(query: Annotated[HealthQuery, Query()], services: Wired) -> JSONResponse:
     """200 while the daemon itself works, whatever has become of the world around it; 503 where a restart helps."""
     vital = {name: check for name, check in _checks(services).items() if check.vital}
     return _answer(vital, services.version, query.verbose is not None)
 
 
-@router.get("/readyz")
+@router.get("/readyz", responses=_ANSWERS)
 async def readyz(query: Annotated[HealthQuery, Query()], services: Wired) -> JSONResponse:
     """200 where everything that the daemon needs answers."""
     checks = _checks(services)
     if "store" not in checks or checks["store"].ok:
         checks["store"] = await _store(services)
     return _answer(checks, services.version, query.verbose is not None)
+
+
+@router.get("/healthz", responses=_ANSWERS)
+async def healthz(query: Annotated[HealthQuery, Query()], services: Wired) -> JSONResponse:
+    """The same as /readyz, for those who ask by this name."""
+    return await readyz(query, services)
 
 
 def _checks(services: Services) -> dict[str, Check]:

@@ -9,7 +9,8 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse
 
 from daemon.api.auth import Known
-from daemon.api.parameters import NoQuery
+from daemon.api.control_documents import BeatTaken
+from daemon.api.parameters import MOST, NoQuery
 from daemon.api.services import Wired
 from events import codec
 from events.codec import Undecodable
@@ -19,26 +20,41 @@ from machines.problems import Problem
 router = APIRouter(prefix="/heartbeats", tags=["machines"])
 
 _WHERE = re.compile(r"`\$\.?([A-Za-z0-9_.\[\]]*)`|field `([A-Za-z0-9_]+)`")
+_NUMBER: dict[str, Any] = {"type": "integer", "minimum": 0, "maximum": MOST}
+_WHO: dict[str, Any] = {"machine_id": _NUMBER, "instance_id": _NUMBER, "boot_id": {"type": "string"}}
 _SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "required": ["machine_id", "instance_id", "boot_id"],
-    "properties": {
-        "kind": {"enum": ["heartbeat", "notice"], "default": "heartbeat"},
-        "machine_id": {"type": "integer"},
-        "instance_id": {"type": "integer"},
-        "boot_id": {"type": "string"},
-        "sequence": {"type": "integer", "description": "of a heartbeat"},
-        "interval_s": {"type": "number", "default": 10.0, "description": "of a heartbeat"},
-        "gpu": {"type": ["string", "null"], "description": "of a heartbeat"},
-        "what": {"type": "string", "description": "of a notice"},
-        "detail": {"type": "string", "description": "of a notice"},
-    },
+    "anyOf": [
+        {
+            "title": "Heartbeat",
+            "type": "object",
+            "required": ["machine_id", "instance_id", "boot_id", "sequence"],
+            "properties": {
+                "kind": {"const": "heartbeat", "default": "heartbeat"},
+                **_WHO,
+                "sequence": _NUMBER,
+                "interval_s": {"type": "number", "minimum": 0.05, "maximum": 86400, "default": 10.0},
+                "gpu": {"type": ["string", "null"], "description": '"ok", or what is broken'},
+            },
+        },
+        {
+            "title": "Notice",
+            "type": "object",
+            "required": ["kind", "machine_id", "instance_id", "boot_id", "what"],
+            "properties": {
+                "kind": {"const": "notice"},
+                **_WHO,
+                "what": {"type": "string", "description": "shutdown, preemption, maintenance or contract_end"},
+                "detail": {"type": "string"},
+            },
+        },
+    ]
 }
 
 
 @router.post(
     "",
     status_code=202,
+    responses={202: {"model": BeatTaken}},
     openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": _SCHEMA}}}},
 )
 async def post_heartbeat(

@@ -17,7 +17,8 @@ MOST = (1 << 62) - 1
 """The largest id that every part of the system can hold."""
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,99})", re.ASCII)
 """Longer than any id, so that one that is too large is told the largest."""
-_KEY = re.compile(r"[\x21-\x7e]{1,200}", re.ASCII)
+_KEY = r"""([\x21\x23-\x7e][\x21-\x7e]{0,199}|"[\x21-\x7e]{1,200}")"""
+"""Bare, or as the quoted string of the Internet-Draft."""
 _FLAGS = {"true": True, "True": True, "false": False, "False": False}
 
 
@@ -53,11 +54,11 @@ def _flag(value: Any) -> Any:
     return value
 
 
-WholeNumber = Annotated[int, BeforeValidator(_whole)]
-"""An int in a path or a query string."""
+Whole = BeforeValidator(_whole)
+"""Beside the bounds of an int in a path or a query string, and behind them, or the document would not tell them."""
 Flag = Annotated[bool, BeforeValidator(_flag)]
 """true, false, True or False in a query string."""
-MachineNumber = Annotated[WholeNumber, Path(ge=0, le=MOST)]
+MachineNumber = Annotated[int, Path(ge=0, le=MOST), Whole]
 """The machine's id in a path."""
 
 
@@ -70,19 +71,24 @@ async def no_repetition(request: Request) -> None:
 
 
 async def _idempotency_key(
-    given: Annotated[str | None, Header(alias="Idempotency-Key", description="Same key and body, same answer.")] = None,
+    given: Annotated[
+        str | None,
+        Header(
+            alias="Idempotency-Key",
+            description="Same key and body, same answer; also after a restart.",
+            json_schema_extra={"pattern": f"^{_KEY}$"},
+        ),
+    ] = None,
 ) -> str | None:
-    """The key bare, or as the quoted string of the Internet-Draft. Raise Problem (400)."""
+    """Raise Problem (400)."""
     if given is None:
         return None
     key = given.strip()
-    if len(key) > 1 and key.startswith('"') and key.endswith('"'):
-        key = key[1:-1]
-    if _KEY.fullmatch(key) is None:
+    if re.fullmatch(_KEY, key, re.ASCII) is None:
         wanted = "1 to 200 printable ASCII characters without blanks"
         detail = f"Idempotency-Key must be {wanted}"
         raise Problem(400, "invalid_parameter", detail, f"send {wanted}", {"field": "Idempotency-Key"})
-    return key
+    return key[1:-1] if key.startswith('"') else key
 
 
 IdempotencyKey = Annotated[str | None, Depends(_idempotency_key)]

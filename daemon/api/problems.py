@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from http import HTTPStatus
 from typing import Any
 
@@ -15,7 +17,7 @@ from starlette.responses import JSONResponse
 
 from adapters.sql.errors import StoreUnavailable
 from machines.errors import LogUnavailable, Stale, StepError
-from machines.problems import Problem, as_json
+from machines.problems import Problem, as_json, presentable
 
 log = structlog.get_logger(__name__)
 
@@ -82,7 +84,29 @@ async def _on_http(request: Request, error: Exception) -> JSONResponse:
     problem = Problem(error.status_code, code, detail.format(path=request.url.path, method=request.method), remedy)
     if code == "malformed":
         problem.extra["field"] = "body"
-    return problem_response(problem, request.url.path, error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        # The framework names the methods of the first route alone that has this path.
+        headers["Allow"] = ", ".join(methods_at(request.app, request.url.path)) or headers.get("Allow", "GET")
+    return problem_response(problem, request.url.path, headers)
+
+
+def methods_at(app: FastAPI, path: str) -> list[str]:
+    """All that the document names for the path."""
+    paths: Mapping[str, Mapping[str, Any]] = app.openapi()["paths"]
+    if path in paths:
+        return sorted(method.upper() for method in paths[path])
+    found = {method.upper() for template, methods in paths.items() if _fits(template, path) for method in methods}
+    return sorted(found)
+
+
+@cache
+def _pattern(template: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(template)))
+
+
+def _fits(template: str, path: str) -> bool:
+    return _pattern(template).fullmatch(path) is not None
 
 
 _FRAMEWORK = {
@@ -138,5 +162,5 @@ def _fault(error: Mapping[str, Any]) -> dict[str, Any]:
         return {"field": name, "detail": "there is no such field"}
     text = str(error["msg"])
     if error["type"] != "missing":
-        text = f"{text} (found {as_json(error.get('input'))})"
+        text = f"{text} (found {as_json(presentable(name, error.get('input')))})"
     return {"field": name, "detail": text}

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import ipaddress
 import socket
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 import uvicorn
 from fastapi import FastAPI
 
 from daemon.api.services import Services
+from daemon.setting_kinds import is_loopback
 from machines.ports import Clock
 
 log = structlog.get_logger(__name__)
@@ -26,15 +28,24 @@ class CannotListen(OSError):
     """The address cannot be had."""
 
 
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """The files of a certificate and of its key."""
+
+    certificate: Path
+    key: Path
+
+
 class ApiServer:
     """Serves the app on one address, once. `run` ends after `stop`."""
 
-    def __init__(self, app: FastAPI, host: str, port: int, clock: Clock) -> None:
+    def __init__(self, app: FastAPI, host: str, port: int, clock: Clock, tls: Tls | None = None) -> None:
         """`port` 0 takes a free one. Raise ValueError where others than this machine could reach it without a token."""
         services: Services = app.state.services
         if not services.token and not is_loopback(host):
-            raise ValueError(f"{host} can be reached by others: set a token, or bind 127.0.0.1")
+            raise ValueError(f"{host} can be reached by others, and there is no token")
         self._app = app
+        self._tls = tls
         self._host = host
         self._clock = clock
         self._port = port
@@ -50,6 +61,8 @@ class ApiServer:
                 proxy_headers=False,
                 server_header=False,
                 timeout_graceful_shutdown=_GRACE_S,
+                ssl_certfile=tls.certificate if tls else None,
+                ssl_keyfile=tls.key if tls else None,
             )
         )
 
@@ -61,7 +74,7 @@ class ApiServer:
     @property
     def url(self) -> str:
         host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"http://{host}:{self._port}"
+        return f"{'https' if self._tls else 'http'}://{host}:{self._port}"
 
     async def started(self) -> None:
         """Return once the port is bound: who connects from now on is answered."""
@@ -73,6 +86,8 @@ class ApiServer:
             self._port = listener.getsockname()[1]
             self._started.set()
             log.info("api_listening", url=self.url)
+            if self._tls is None and not is_loopback(self._host):
+                log.warning("api_without_tls", url=self.url, effect="whoever is on the way can read tokens")
             await self._serve(listener)
 
     def _bind(self) -> socket.socket:
@@ -107,13 +122,3 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         yield
-
-
-def is_loopback(host: str) -> bool:
-    """Only an address that is surely this machine's own; a name other than localhost may be anything."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -7,21 +7,26 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-from fastapi import Depends, Request
+import msgspec
+from fastapi import Depends, Header, Request
 from starlette.responses import JSONResponse
 
 from adapters.sql.records import FailoverRecord
 from daemon.answers import answer_of
-from daemon.api.auth import API_PREFIX
+from daemon.api.auth import API_PREFIX, Caller
+from daemon.api.limits import Seats
 from daemon.api.problems import RETRY_AFTER_S
 from daemon.api.services import Services
-from daemon.commands import Accepted, Asked
+from daemon.asked import Accepted, Asked
 from events.schema import Command
 from machines.model import FailoverId, MachineId
 from machines.problems import Problem
+
+T = TypeVar("T")
 
 _WAIT = re.compile(r'wait\s*=\s*"?([0-9]{1,6})"?', re.ASCII)
 
@@ -59,17 +64,35 @@ def preference(lines: list[str]) -> Preference:
     return Preference(respond_async, wait_s)
 
 
-async def _preference_of(request: Request) -> Preference:
-    return preference(request.headers.getlist("prefer"))
+async def _preference_of(
+    request: Request,
+    _: Annotated[
+        str | None,
+        Header(
+            alias="Prefer",
+            description="`respond-async` answers 202 at once; `wait=30` watches for so many seconds first (RFC 7240).",
+        ),
+    ] = None,
+) -> AsyncIterator[Preference]:
+    """Whoever will wait takes a seat before anything is begun. Raise Problem (503)."""
+    prefer = preference(request.headers.getlist("prefer"))
+    if prefer.patience_s == 0:
+        yield prefer
+        return
+    seats: Seats = request.app.state.seats
+    with seats.one():
+        yield prefer
 
 
 Preferred = Annotated[Preference, Depends(_preference_of)]
 
 
-async def submit(services: Services, command: Command, asked_by: str) -> Accepted:
-    """Hand the command to the command plane. Raise Problem."""
+async def submit(services: Services, command: Command, caller: Caller) -> Accepted:
+    """Hand the command to the command plane; a reason in the body goes before the header's. Raise Problem."""
     now = services.clock.now()
-    asked = Asked(command, "http", asked_by, now, now)
+    if command.reason is None and caller.reason is not None:
+        command = msgspec.structs.replace(command, reason=caller.reason)
+    asked = Asked(command, caller.door, caller.name, now, now)
     try:
         return await services.commands.submit(asked)
     except Problem as problem:
@@ -87,7 +110,7 @@ async def answered(
     if accepted.answer is not None:
         return JSONResponse(dict(accepted.answer), 200, prefer.applied)
     assert accepted.failover_id is not None
-    record = await _watch(services, request, accepted.failover_id, prefer.patience_s)
+    record = await watched_failover(services, request, accepted.failover_id, prefer.patience_s)
     if record is not None and record.ended_at is not None:
         return JSONResponse(answer_of(record), 200, prefer.applied)
     return accepted_response(accepted.failover_id, MachineId(machine_id), prefer.applied)
@@ -100,13 +123,18 @@ def accepted_response(failover: FailoverId, machine: MachineId, headers: dict[st
     return JSONResponse(body, 202, {**where, **headers})
 
 
-async def _watch(
+async def watched_failover(
     services: Services, request: Request, failover: FailoverId, patience_s: int | None
 ) -> FailoverRecord | None:
     """Until the failover ends, the patience is over, the client is gone or the server closes (Problem 503)."""
     seconds = None if patience_s is None else services.clock.real(patience_s)
+    return await watched(request, services.commands.wait(failover, seconds), _closing(failover))
+
+
+async def watched(request: Request, work: Coroutine[Any, Any, T], closed: Problem) -> T | None:
+    """What the work gives; None where the client has gone before, and the problem where the server closes."""
     closing: asyncio.Event = request.app.state.closing
-    ending = asyncio.create_task(services.commands.wait(failover, seconds))
+    ending = asyncio.create_task(work)
     others = [asyncio.create_task(_gone(request)), asyncio.create_task(closing.wait())]
     try:
         await asyncio.wait([ending, *others], return_when=asyncio.FIRST_COMPLETED)
@@ -117,7 +145,7 @@ async def _watch(
             task.cancel()
         await asyncio.gather(ending, *others, return_exceptions=True)
     if closing.is_set():
-        raise _closing(failover)
+        raise closed
     return None
 
 

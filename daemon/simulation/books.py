@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -17,7 +17,7 @@ from adapters.sql.store import SqlStore
 T = TypeVar("T")
 
 _MACHINES = (
-    "SELECT id, state, fence, primary_instance, failover_id, volume, standby, setting, because, host, priority,"
+    "SELECT id, state, fence, primary_instance, failover_id, volume, standby, warm_pool, setting, because, host, priority,"
     " waits_for, queue_asked_at FROM machines ORDER BY id"
 )
 _FAILOVERS = (
@@ -45,6 +45,20 @@ class MachineRow:
     priority: int
     waits_for: str | None
     asked_at: str | None
+    replica: int | None = None
+    """Of its volume."""
+    has_wish: bool = False
+    """Is it to have a warm pool wherever there is one to be had?"""
+    prepared: tuple[int, ...] = ()
+    """The instances that stand ready for it on another host."""
+    prepared_volume: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeRow:
+    volume: int | None
+    status: str
+    host: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +133,21 @@ class Books:
         """The open ones."""
         return self._read(DebtRow, _DEBTS)
 
+    def vms(self) -> dict[int, str | None]:
+        """The name of each machine's CPU VM, None where it is still to be made; machines without one are left out."""
+        return dict(self._read(_vm_of, "SELECT id, cpu_standby FROM machines WHERE cpu_standby IS NOT NULL"))
+
+    def copies(self) -> dict[int, int]:
+        """The instance that each machine's CPU VM has a copy of, as far as the daemon knows."""
+        return dict(self._driver.execute("SELECT machine_id, instance_id FROM workspace_copies"))
+
     def alerts(self) -> dict[str, str]:
         """The open ones."""
         return dict(self._driver.execute("SELECT key, text FROM alerts WHERE resolved_at IS NULL ORDER BY key"))
+
+    def volumes(self) -> list[VolumeRow]:
+        """The volumes that the daemon made, or looks after."""
+        return self._read(VolumeRow, "SELECT volume, status, host FROM regional_volumes ORDER BY number")
 
     def opened_alerts(self) -> list[tuple[str, str]]:
         """(key, when it was opened) of every alert that ever was."""
@@ -160,8 +186,24 @@ class Books:
                 return self._any("SELECT 1 FROM machines WHERE look_at IS NOT NULL LIMIT 1")
             case "resume":
                 return self._any("SELECT 1 FROM failovers WHERE ended_at IS NULL LIMIT 1")
+            case "replicas":
+                return self._any(
+                    "SELECT 1 FROM machines WHERE volume IS NOT NULL AND (setting = 'regional_volume' OR volume LIKE '%copied_at%') LIMIT 1"
+                )
+            case "warm pools":
+                return self._any("SELECT 1 FROM machines WHERE warm_pool IS NOT NULL LIMIT 1")
+            case "orphan volumes":
+                return self._any(
+                    "SELECT 1 FROM debts WHERE kind IN ('create_volume', 'clone_volume', 'provision_pool') LIMIT 1"
+                )
             case "debts":
                 return self._any("SELECT 1 FROM debts WHERE closed_at IS NULL LIMIT 1")
+            case "hooks":
+                return self._any("SELECT 1 FROM debts WHERE closed_at IS NULL AND kind = 'run_hook' LIMIT 1")
+            case "workspaces on CPU VMs":
+                return self._any("SELECT 1 FROM machines WHERE cpu_standby IS NOT NULL LIMIT 1")
+            case "debts of CPU VMs":
+                return self._any("SELECT 1 FROM debts WHERE closed_at IS NULL AND kind LIKE '%_vm' LIMIT 1")
             case _:
                 return True
 
@@ -190,8 +232,16 @@ def stored(time: datetime) -> str:
 
 
 def _machine(number: int, state: str, fence: int, primary: int, failover: str, *rest: Any) -> MachineRow:
-    volume, standby, *others = rest
-    return MachineRow(number, state, fence, primary, failover, _of(volume, "id"), _of(standby, "instance"), *others)
+    volume, standby, warm_pool, *others = rest
+    mount = _nested(volume) or {}
+    row = MachineRow(number, state, fence, primary, failover, mount.get("id"), _of(standby, "instance"), *others)
+    row = replace(row, replica=(mount.get("replica") or {}).get("id"), has_wish=warm_pool is not None)
+    prepared = (_nested(warm_pool) or {}).get("prepared")
+    if prepared is None:
+        return row
+    there = (prepared["first"], prepared["second"])
+    ready = tuple(one["instance"] for one in there if one is not None)
+    return replace(row, prepared=ready, prepared_volume=prepared["volume"]["id"])
 
 
 def _failover(number: str, machine: int, reason: str, command: str, old: int, *rest: Any) -> FailoverRow:
@@ -216,6 +266,11 @@ def _failover(number: str, machine: int, reason: str, command: str, old: int, *r
 
 def _entry(failover: str, attempt: int, seq: int, fence: int, step: str, mark: str, output: str) -> JournalRow:
     return JournalRow(failover, attempt, seq, fence, step, mark, _nested(output) or {})
+
+
+def _vm_of(number: int, cpu_standby: str) -> tuple[int, str | None]:
+    vm = _nested(cpu_standby)["vm"]
+    return number, vm["name"] if vm else None
 
 
 def _as_it_is(*row: Any) -> tuple[Any, ...]:

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from adapters.embedded_log import APPEND_TIME, EmbeddedRecord, murmur2
+from adapters.embedded_log import APPEND_TIME, EmbeddedRecord, murmur2, newest_of
 from events.topics import Message, TopicProblem, TopicSpec
 from machines.errors import LogUnavailable
 from machines.ports import Clock, Partition
@@ -19,7 +19,7 @@ OnChange = Callable[[frozenset[Partition]], None]
 
 _SESSION_S = 10.0
 _HEARTBEAT_S = 3.0
-_FETCH_WAIT_S = 1.0
+_FETCH_WAIT_S = 2.5
 _SILENCE_LIMIT_S = 3.0
 _APPEND_TIMEOUT_S = 2.0
 
@@ -168,6 +168,16 @@ class SimLog:
         if failed is not None:
             await self.clock.sleep(_APPEND_TIMEOUT_S)
             raise failed
+
+    async def newest(self, topic: str, limit: int) -> Sequence[EmbeddedRecord]:
+        await self._reach()
+        return newest_of([records[-limit:] for records in self.broker.topics.get(topic, ())], limit)
+
+    async def record(self, partition: Partition, offset: int) -> EmbeddedRecord | None:
+        await self._reach()
+        stretches = self.broker.topics.get(partition.topic, [])
+        records = stretches[partition.number] if partition.number < len(stretches) else []
+        return records[offset] if 0 <= offset < len(records) else None
 
     def consumer(self, group: str, topic: str) -> SimConsumer:
         return SimConsumer(self, self.broker.group(group, topic))

@@ -29,15 +29,17 @@ def what_is_left(theatre: Theatre) -> list[tuple[str, str]]:
     wrong.extend(
         ("end", f"debt {debt.id} ({debt.kind}) of machine {debt.machine} is open")
         for debt in debts
-        if debt.kind != "rearm" and not _is_told(debt, alerts)
+        if debt.kind not in ("rearm", "clone_volume") and not _is_told(debt, alerts)
     )
     wrong.extend(_unclaimed(theatre, list(machines.values()), debts))
+    wrong.extend(_of_vms(theatre))
     return wrong
 
 
 def _is_told(debt: DebtRow, alerts: dict[str, str]) -> bool:
-    """The GPU of a primary that was fenced in vain was taken meanwhile: a person was told, and it is tried on and on."""
-    return debt.kind == "start_instance" and f"debt-{debt.id}" in alerts
+    """The GPU of a primary that was fenced in vain was taken meanwhile, or nowhere is room for a pool: a person was told, and it
+    is tried on and on."""
+    return debt.kind in ("start_instance", "provision_pool") and f"debt-{debt.id}" in alerts
 
 
 def _of_machine(
@@ -51,7 +53,7 @@ def _of_machine(
     body = theatre.world.bodies.of.get(machine.primary or 0)
     if machine.state == "detecting" and body is not None and not body.gpu_works and f"machine-{machine.id}" in alerts:
         return  # It beats and answers, but its GPU is broken: a person was told, and decides.
-    if machine.state not in ("healthy", "recovered"):
+    if machine.state != "healthy":
         yield "end", f"{name} is {machine.state}: {machine.because}"
         return
     if body is None or not body.serves:
@@ -59,19 +61,41 @@ def _of_machine(
         return
     if any(body.read(f"/workspace/{path}") != content for path, content in person.files):
         yield "end", f"{name} has lost its work"
-    standby = theatre.world.world.instances.get(machine.standby or 0)
-    if standby is not None and standby.intended == "running":
-        yield "I3", f"{name} serves, and its standby {standby.id} runs beside it"
-    wants_standby = machine.setting in WARM and machine.volume is not None and machine.standby is None
-    is_owed = any(debt.kind == "rearm" and debt.machine == machine.id for debt in debts)
-    if wants_standby and theatre.plan.sharing == "allowed" and not is_owed and f"machine-{machine.id}" not in alerts:
-        yield "I10", f"{name} has a volume and no standby, and nothing owes it one"
+    for number in (machine.standby, *machine.prepared):
+        spare = theatre.world.world.instances.get(number or 0)
+        if spare is not None and spare.intended == "running":
+            yield "I3", f"{name} serves, and its spare {spare.id} runs beside it"
+    if f"machine-{machine.id}" not in alerts and (lack := _lack(theatre, machine, debts)) is not None:
+        yield "I10", f"{name} has {lack}, and nothing owes it one"
+
+
+def _lack(theatre: Theatre, machine: MachineRow, debts: list[DebtRow]) -> str | None:
+    """What it should have for the next time and is not even owed."""
+    owed = {debt.kind for debt in debts if debt.machine == machine.id} & {"rearm", "provision_pool"}
+    if owed or machine.setting not in WARM or machine.prepared:
+        return None
+    if machine.volume is not None:
+        return "a volume and no standby" if machine.standby is None and theatre.plan.sharing == "allowed" else None
+    return "asked for a warm pool, of which there is nothing" if machine.has_wish else None
+
+
+def _of_vms(theatre: Theatre) -> Iterator[tuple[str, str]]:
+    """Each machine that is to have a CPU VM has one that runs, and there is no other."""
+    wanted, there = theatre.books.vms(), theatre.world.world.compute.vms.values()
+    running = {vm.name for vm in there if vm.status == "RUNNING"}
+    for machine, name in wanted.items():
+        if name not in running:
+            yield "end", f"machine {machine} has no CPU VM that runs ({name})"
+    for vm in there:
+        if vm.name not in wanted.values():
+            yield "I3", f"VM {vm.name} is left over"
 
 
 def _unclaimed(theatre: Theatre, machines: list[MachineRow], debts: list[DebtRow]) -> Iterator[tuple[str, str]]:
-    kept = {row.primary for row in machines} | {row.standby for row in machines}
+    kept = {one for row in machines for one in (row.primary, row.standby, *row.prepared)}
     labels = {debt.label for debt in debts if debt.label is not None}
-    volumes = {row.volume for row in machines}
+    volumes = {row.volume for row in machines} | {row.replica for row in machines}
+    volumes |= {row.prepared_volume for row in machines} | {row.volume for row in theatre.books.volumes()}
     world = theatre.world.world
     for instance in world.instances.values():
         if instance.id not in kept and instance.label not in labels:

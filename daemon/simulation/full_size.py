@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from daemon.simulation.scenarios import SCENARIOS, Scenario
+from daemon.simulation.scenarios import BESIDE, SCENARIOS, Scenario
 from daemon.simulation.theatre import INTERVAL_S, Plan
 from daemon.simulation.weather import Event
 from machines.policy import Policy
@@ -257,5 +257,5 @@ FULL_SIZE = {
     )
 }
 
-EVERYTHING: Mapping[str, Scenario] = {**SCENARIOS, **FULL_SIZE}
+EVERYTHING: Mapping[str, Scenario] = {**SCENARIOS, **BESIDE, **FULL_SIZE}
 """By the name that the command line takes."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from daemon.simulation.books import Books, FailoverRow
+from daemon.simulation.books import Books, FailoverRow, MachineRow
 
 _INSTANCE = re.compile(r"/api/v0/instances/(?:reboot/)?(\d+)/?")
 _ASK = re.compile(r"/api/v0/asks/(\d+)/?")
@@ -33,6 +33,10 @@ def mutation_of(request: httpx.Request) -> Mutation | None:
     body = _body(request)
     if method == "PUT" and _ASK.fullmatch(path):
         return Mutation("create", label=str(body.get("label")))
+    if method == "PUT" and path.startswith("/api/v0/volumes"):
+        return Mutation("create volume", label=str(body.get("name")))
+    if method == "POST" and path.startswith("/api/v0/volumes/copy"):
+        return Mutation("clone volume", volume=int(str(body.get("src_id"))))
     if method == "DELETE" and path.startswith("/api/v0/volumes"):
         return Mutation("delete volume", volume=int(str(body.get("id") or request.url.params.get("id", 0))))
     found = _INSTANCE.fullmatch(path)
@@ -47,7 +51,7 @@ def mutation_of(request: httpx.Request) -> Mutation | None:
 
 
 def _body(request: httpx.Request) -> dict[str, object]:
-    content = request.content if request.method in ("PUT", "DELETE") else b""
+    content = request.content if request.method != "GET" else b""
     found = json.loads(content) if content else {}
     return found if isinstance(found, dict) else {}
 
@@ -64,9 +68,10 @@ class Intents:
     def why_not(self, mutation: Mutation, label: str | None) -> str | None:
         """Why no durable intent covers the call; None where one does."""
         if mutation.volume is not None:
-            owed = any(debt.volume == mutation.volume for debt in self._books.debts())
-            return None if owed else "no debt names the volume"
-        if mutation.what == "create":
+            kind = mutation.what.replace(" ", "_")
+            owed = any((debt.volume, debt.kind) == (mutation.volume, kind) for debt in self._books.debts())
+            return None if owed else f"no debt to {mutation.what} names it"
+        if mutation.what in ("create", "create volume"):
             return None if label in self._labels() else "no claim and no debt bears the label"
         if self._is_owed(mutation, label) or (label is not None and label in self._labels()):
             return None
@@ -78,7 +83,7 @@ class Intents:
         machines = {row.id: row for row in self._books.machines()}
         for row in self._running():
             machine = machines.get(row.machine)
-            rentals = (machine.primary, machine.standby, row.old_instance) if machine is not None else ()
+            rentals = (*_rentals(machine), row.old_instance) if machine is not None else ()
             labels = self._claimed(row.id)
             if (mutation.instance is not None and mutation.instance in rentals) or (
                 label is not None and label in labels
@@ -102,9 +107,11 @@ class Intents:
 
     def _read_explained(self) -> tuple[set[int], set[str], set[int]]:
         machines, debts, running = self._books.machines(), self._books.debts(), self._running()
-        instances = {row.primary for row in machines} | {row.standby for row in machines}
+        instances = {one for row in machines for one in _rentals(row)}
         instances |= {debt.instance for debt in debts} | {row.old_instance for row in running}
-        volumes = {row.volume for row in machines} | {debt.volume for debt in debts}
+        volumes = {row.volume for row in machines} | {row.replica for row in machines}
+        volumes |= {row.prepared_volume for row in machines}
+        volumes |= {debt.volume for debt in debts} | {row.volume for row in self._books.volumes()}
         labels = {debt.label for debt in debts}
         for row in running:
             labels |= self._claimed(row.id)
@@ -130,13 +137,17 @@ class Intents:
         machines = {row.id: row for row in self._books.machines()}
         for row in self._running():
             machine = machines.get(row.machine)
-            if machine is None or mutation.instance not in (machine.primary, machine.standby, row.old_instance):
+            if machine is None or mutation.instance not in (*_rentals(machine), row.old_instance):
                 continue
             begun = {entry.step for entry in self._books.journal(row.id) if entry.mark in ("started", "undo_started")}
             if begun & wanted:
                 return None
             return f"failover {row.id} has begun only {sorted(begun)}"
         return "no running failover and no debt is about the instance"
+
+
+def _rentals(machine: MachineRow) -> tuple[int | None, ...]:
+    return (machine.primary, machine.standby, *machine.prepared)
 
 
 _STEPS = {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from daemon.commands import Asked
+from daemon.asked import Asked
 from events import topics
 from events.schema import Command
 from events.topics import Message

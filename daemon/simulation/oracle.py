@@ -7,13 +7,15 @@ on a write, an answer to a command.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from adapters.sim.vm_bodies import WRITTEN
+from adapters.sim.world import World
 from daemon.simulation.books import FailoverRow, JournalRow, MachineRow, stored
 from daemon.simulation.intents import Intents, Mutation, mutation_of
 
@@ -32,6 +34,7 @@ LATEST_BEAT_S = 150.0
 _RESUMED = {("detecting", "healthy"), ("failed", "healthy")}
 DEADLINE = timedelta(hours=2)
 """More than all tries and waits of a ladder's steps take together."""
+_VM_CHANGES = ("insert", "start", "stop", "delete", "setLabels")
 _QUIET_WORK = ("Leases.", "Publisher.", "Sweep.ring", "Sweep.resume", "Loop.load", "Loop.catch_up")
 
 
@@ -69,6 +72,8 @@ class Oracle:
         self._commands: list[tuple[str, str, str | None, str | None]] = []
         self._ill_at: dict[int, float] = {}
         self._closed_at: dict[str, float] = {}
+        self._stood: tuple[object, ...] = ()
+        self._lost: list[tuple[str, int]] = []
         self._unclaimed: dict[tuple[str, int], float] = {}
         self._labels: dict[str, int] = {}
 
@@ -117,6 +122,33 @@ class Oracle:
             self._theatre.history.tell(replica.name, f"{mutation}: {said}")
         self._check_labels()
 
+    def on_vm_call(self, replica: Replica, what: str, path: Mapping[str, str], body: Any) -> None:
+        """Before a call reaches the provider of CPU VMs."""
+        self.seen["provider calls"] += 1
+        vm = self._theatre.world.world.compute.find(path.get("zone", ""), path.get("instance", ""))
+        name = body["name"] if what == "insert" else vm.name if vm is not None else None
+        self._theatre.history.note(replica.name, f"compute {what} {name or ''}")
+        if what not in _VM_CHANGES or name is None:
+            return
+        self.seen["changing calls"] += 1
+        self._theatre.history.tell(replica.name, f"{what} VM {name}")
+        if not self._explains_vm(name) or (what == "insert" and name in self._books.vms().values()):
+            self._violate("I2", f"{replica.name} sent {what} for VM {name} without a durable intent")
+        if replica.name not in self._holders_of_vm(what, name):
+            self._violate("I7", f"{replica.name} sent {what} for VM {name} without a lease for it")
+
+    def _holders_of_vm(self, what: str, name: str) -> set[str | None]:
+        """The fleet's jobs look after VMs; a failover may start the one of its machine."""
+        holders = {self._books.lease_holder("fleet")}
+        if what == "start":
+            machines = {machine for machine, vm in self._books.vms().items() if vm == name}
+            running = [row.id for row in self._books.failovers(()) if row.machine in machines]
+            holders |= {self._books.lease_holder(number) for number in running}
+        return holders
+
+    def _explains_vm(self, name: str) -> bool:
+        return name in self._books.vms().values() or name in self.intents.explained()[1]
+
     def on_world(self) -> None:
         """After every change of a body."""
         self._check_serving()
@@ -151,9 +183,28 @@ class Oracle:
         for number, body in self._theatre.world.bodies.of.items():
             if body.serves:
                 serving.setdefault(body.instance.env.get("FAILOVERD_MACHINE_ID", ""), []).append(number)
+        for vm in self._theatre.world.vm_bodies.of.values():
+            if vm.is_at_work:
+                serving.setdefault(str(vm.machine), []).append(vm.vm.id)
+            for lost in vm.given_up:
+                self._violate("I1", f"VM {vm.vm.name} gave up what it had written: {lost}")
         for machine, instances in serving.items():
             if len(instances) > 1:
-                self._violate("I1", f"machine {machine} is served by instances {sorted(instances)} at once")
+                self._violate("I1", f"machine {machine} is served by {sorted(instances)} at once")
+
+    def _check_carried(self, row: MachineRow) -> None:
+        """What a CPU VM's workload wrote in the machine's place is on the instance that became the machine."""
+        body = self._theatre.world.bodies.of.get(row.primary or 0)
+        for vm in self._theatre.world.vm_bodies.of.values():
+            is_there = (vm.vm.zone, vm.vm.name) in self._theatre.world.world.compute.vms
+            if not is_there or vm.machine != row.id or vm.written is None:
+                continue
+            if body is None or body.read(f"/workspace/{WRITTEN}") != vm.written:
+                self._violate(
+                    "I1", f"machine {row.id} lives on {row.primary} without what VM {vm.vm.name} wrote for it"
+                )
+            vm.written = None
+            self.seen["work of a VM carried over"] += 1
 
     def _check_labels(self) -> None:
         """One rental for each label that a daemon mints: a second one is a call that was repeated blindly."""
@@ -170,22 +221,34 @@ class Oracle:
 
     def _check_unclaimed(self) -> None:
         """Seconds in which a daemon was there that could have seen and done something about it."""
-        instances, labels, volumes = self.intents.explained()
         world = self._theatre.world.world
-        lost = [
+        stands = (self._books.changes, *world.instances, *world.volumes.volumes, *world.compute.vms)
+        if stands != self._stood:
+            self._stood, self._lost = stands, self._find_lost(world)
+        able = any(replica.is_able for replica in self._theatre.replicas) and not world.faults.faults
+        before, self._unclaimed = self._unclaimed, {}
+        for thing in self._lost:
+            self._unclaimed[thing] = before.get(thing, 0.0) + (1.0 if able else 0.0)
+            if self._unclaimed[thing] > UNCLAIMED_S:
+                self._violate("I3", f"{thing[0]} {thing[1]} has been claimed by nothing for {UNCLAIMED_S:.0f} s")
+
+    def _find_lost(self, world: World) -> list[tuple[str, int]]:
+        """What is rented and explained by no record; both stay what they are until a row or a rental changes."""
+        instances, labels, volumes = self.intents.explained()
+        being_made = {row.host for row in self._books.volumes() if row.status == "creating"}
+        return [
             *(
                 ("instance", one.id)
                 for one in world.instances.values()
                 if not self._is_explained(one.id, instances, labels)
             ),
-            *(("volume", one.id) for one in world.volumes.volumes.values() if one.id not in volumes),
+            *(
+                ("volume", one.id)
+                for one in world.volumes.volumes.values()
+                if one.id not in volumes and one.label not in labels and one.host.machine_id not in being_made
+            ),
+            *(("VM", one.id) for one in world.compute.vms.values() if not self._explains_vm(one.name)),
         ]
-        able = any(replica.is_able for replica in self._theatre.replicas) and not world.faults.faults
-        before, self._unclaimed = self._unclaimed, {}
-        for thing in lost:
-            self._unclaimed[thing] = before.get(thing, 0.0) + (1.0 if able else 0.0)
-            if self._unclaimed[thing] > UNCLAIMED_S:
-                self._violate("I3", f"{thing[0]} {thing[1]} has been claimed by nothing for {UNCLAIMED_S:.0f} s")
 
     def _is_explained(self, instance: int, instances: set[int], labels: set[str]) -> bool:
         return instance in instances or self._label_of(instance) in labels
@@ -226,6 +289,7 @@ class Oracle:
             if before is not None and before.primary != row.primary:
                 self._theatre.history.tell(replica.name, f"machine {row.id} lives on instance {row.primary}")
                 self._ill_at[row.id] = self._theatre.clock.monotonic() - WELL_S
+                self._check_carried(row)
             yield row
 
     def _check_resumed(self, before: MachineRow, row: MachineRow) -> None:

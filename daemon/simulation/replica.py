@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 import httpx
 
 from adapters.sim.sim_shell import SimShell
+from adapters.sim.vm_shell import SimVmShell
 from adapters.sql.errors import StoreUnavailable
 from adapters.virtual_clock import Process, SeededRandom, VirtualClock, spawn
 from daemon.api.services import Services
-from daemon.compose import Daemon, assemble
+from daemon.compose import assemble
+from daemon.lifecycle import Daemon
 from daemon.simulation.broker import SimLog
 from daemon.simulation.store import SimStore, StoreWeather
 from daemon.simulation.timetable import VirtualTimetable
-from daemon.simulation.wires import ProviderWire, ShellWire
+from daemon.simulation.wires import ComputeWire, ProviderWire, ShellWire
 from daemon.surroundings import Surroundings
 from machines.lease import LeaseTimes
 from machines.model import MachineId
@@ -57,6 +59,8 @@ class Replica:
         self._log = SimLog(theatre.broker, self.clock)
         self._wire: ProviderWire | None = None
         self._shell: ShellWire | None = None
+        self._vm_shell: ShellWire | None = None
+        self._compute: ComputeWire | None = None
         self._timetable: VirtualTimetable | None = None
         self._lives = 0
         self._is_ready = False
@@ -113,10 +117,16 @@ class Replica:
         self._log.is_cut = self._cuts["broker"]
         if self._wire is not None and self._shell is not None:
             self._wire.is_cut, self._shell.is_cut = self._cuts["provider"], self._cuts["ssh"]
+        if self._vm_shell is not None:
+            self._vm_shell.is_cut = self._cuts["ssh"]
+        if self._compute is not None:
+            self._compute.is_cut = self._cuts["provider"]
 
     def break_ssh(self, share: float) -> None:
         if self._shell is not None:
             self._shell.breaks = share
+        if self._vm_shell is not None:
+            self._vm_shell.breaks = share
 
     # -- its life
 
@@ -142,8 +152,15 @@ class Replica:
             lambda request: theatre.on_call(self, request),
             lambda request, response: theatre.on_answer(self, request, response),
         )
-        self._shell = ShellWire(
-            SimShell(theatre.world.world, theatre.world.bodies, theatre.clock, theatre.public_key), self.clock, random
+        instances = SimShell(theatre.world.world, theatre.world.bodies, theatre.clock, theatre.public_key)
+        self._shell = ShellWire(instances, self.clock, random)
+        vms = SimVmShell(theatre.world.world, theatre.world.vm_bodies, instances, theatre.clock, theatre.public_key)
+        self._vm_shell = ShellWire(vms, self.clock, random)
+        self._compute = ComputeWire(
+            theatre.world.compute,
+            self.clock,
+            random,
+            lambda what, path, body: theatre.on_vm_call(self, what, path, body),
         )
         self._log = SimLog(theatre.broker, self.clock)
         self._timetable = VirtualTimetable(self.clock, self._has_work)
@@ -166,6 +183,8 @@ class Replica:
             vast=client,
             keeper=client,
             shell=self._shell,
+            compute=self._compute if theatre.plan.cpu_vms else None,
+            vm_shell=self._vm_shell if theatre.plan.cpu_vms else None,
             token=TOKEN,
             timetable=self._timetable,
             api=_no_api,

@@ -15,7 +15,8 @@ from daemon.simulation.scenarios import Scenario
 from daemon.simulation.theatre import Plan, Theatre
 from daemon.simulation.weather import Event, Weather
 
-WARM_UP_S = 150.0
+WARM_UP_S = 120.0
+AT_LEAST_S = 30 * 60.0
 CALM_S = 90 * 60.0
 QUIET_S = 60.0
 
@@ -52,6 +53,7 @@ async def _play(loop: VirtualLoop, plan: Plan, scenario: Scenario, events: tuple
     diary = Diary(theatre) if isinstance(scenario, FullSize) else None
     theatre.on_commit, theatre.on_call = oracle.on_commit, oracle.on_call
     theatre.on_answer, theatre.on_world = oracle.on_answer, oracle.on_world
+    theatre.on_vm_call = oracle.on_vm_call
     weather = Weather(theatre, oracle.seen)
     theatre.begin()
     for replica in theatre.replicas:
@@ -71,6 +73,8 @@ async def _play(loop: VirtualLoop, plan: Plan, scenario: Scenario, events: tuple
     await _until(theatre, began + scenario.minutes * 60.0, oracle)
     weather.clear()
     await _calm_down(theatre, oracle)
+    if not scenario.fixed:
+        await _until(theatre, AT_LEAST_S, oracle)
     watching.cancel()
     table: tuple[str, ...] = ()
     if isinstance(scenario, FullSize) and diary is not None and not oracle.violations:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +18,7 @@ from adapters.sim.memory_world import MemoryWorld
 from adapters.sim.settings import VolumeSharing, WorldSettings
 from adapters.sql.store import SqlStore
 from adapters.virtual_clock import SeededRandom, VirtualClock, VirtualLoop, spawn
-from daemon.settings import PolicySection, Settings, Topics, Vast
+from daemon.settings import Gce, PolicySection, Settings, Topics, Vast
 from daemon.simulation.agents import Air, Starter
 from daemon.simulation.books import Books
 from daemon.simulation.broker import Broker, SimLog
@@ -27,6 +27,7 @@ from daemon.simulation.replica import Replica
 from daemon.simulation.store import StoreWeather
 from events import topics
 from machines.model import InstanceId, MachineId
+from machines.pool import Wanted
 
 T = TypeVar("T")
 
@@ -38,6 +39,12 @@ VOLUME_GB = 20.0
 GPU = GPU_KINDS[0].name
 HOSTS = 16
 """All of one kind of GPU: every search looks at each of them, and what it does not look for costs time."""
+CREDIT = 100_000.0
+"""Nobody's play ends for lack of money, unless the weather says so."""
+COPY_EVERY_S, SNAPSHOT_EVERY_BESIDE_VMS_S = 100.0, 600.0
+"""So that the copy on a CPU VM is mostly newer than the last snapshot, and sometimes not."""
+REGIONAL_HOSTS = 40
+"""Two or three in each region."""
 AT_ONCE = 3
 """The cap on automatic failovers: small enough to be met by a fleet of eight."""
 POLICY = {
@@ -66,6 +73,13 @@ class Plan:
     hosts: int = HOSTS
     policy: Mapping[str, float] = field(default_factory=lambda: POLICY)
     """What an operator sets of the fleet's policy."""
+    cpu_vms: bool = False
+    """Has every machine a CPU VM?"""
+    pools: tuple[Wanted, ...] = ()
+    """What an operator has rented ahead for each machine; none where nothing is said."""
+
+    def pool(self, number: int) -> Wanted:
+        return self.pools[number - 1] if self.pools else Wanted.NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +88,7 @@ class Person:
 
     id: MachineId
     instance: InstanceId
+    """0 where it begins with nothing, and its warm pool brings one."""
     strategy: str
     files: tuple[tuple[str, bytes], ...]
     volume: int | None
@@ -97,19 +112,25 @@ class Theatre:
         self.store_weather = StoreWeather()
         starter = Starter(self.clock, str(plan.seed), self.air)
         starter.connect = lambda: SimLog(self.broker, self.clock)
-        settings = WorldSettings(hosts=0, volume_sharing=plan.sharing)
+        settings = WorldSettings(hosts=0, volume_sharing=plan.sharing, credit=CREDIT)
+        if plan.cpu_vms:
+            settings = replace(settings, snapshot_interval=SNAPSHOT_EVERY_BESIDE_VMS_S)
         self.world = MemoryWorld(plan.seed, settings, self.clock, starter)
         self.settings = Settings(
             state_dir=Path("never-written"),
             vast=Vast(url="http://world"),
             topics=Topics(partitions=plan.partitions),
             policy=PolicySection.model_validate(plan.policy),
+            gce=Gce(project="simulated", zones=list(settings.vm_zones), copy_every_s=COPY_EVERY_S)
+            if plan.cpu_vms
+            else None,
         )
         self.replicas = [Replica(f"replica-{number}", self) for number in range(plan.replicas)]
         self.people: list[Person] = []
         self.on_commit: Callable[[Replica, str], None] = lambda replica, work: None
         self.on_call: Callable[[Replica, httpx.Request], None] = lambda replica, request: None
         self.on_answer: Callable[[Replica, httpx.Request, httpx.Response | None], None] = lambda *_: None
+        self.on_vm_call: Callable[[Replica, str, Mapping[str, str], Any], None] = lambda *_: None
         self.on_world: Callable[[], None] = lambda: None
         self._tasks: list[asyncio.Task[Any]] = []
 
@@ -130,16 +151,23 @@ class Theatre:
         """An operator names the machines to whichever replica answers."""
         for person in self.people:
             body: dict[str, object] = {
-                "gpu_instance_id": int(person.instance),
                 "strategy": person.strategy,
                 "auto_failover": "on",
                 "interval_s": self.plan.interval_s,
                 "priority": int(person.id),
             }
+            if person.instance:
+                body["gpu_instance_id"] = int(person.instance)
+            else:
+                body |= {"onstart": WORKLOAD, "env": {"FAILOVERD_MACHINE_ID": str(person.id)}}
+            if self.plan.pool(int(person.id)) is not Wanted.NOTHING:
+                body["warm_pool"] = {"size_gb": int(VOLUME_GB), "gpu_name": GPU}
             if person.volume is not None:
                 body["volume_id"] = person.volume
             if person.standby is not None:
                 body["standby_gpu_instance_id"] = person.standby
+            if self.plan.cpu_vms:
+                body["cpu_standby"] = {"command": WORKLOAD}
             await self.ask(partial(Replica.register, machine=person.id, body=body))
 
     async def ask(self, question: Callable[[Replica], Coroutine[Any, Any, T]]) -> T | None:
@@ -153,8 +181,14 @@ class Theatre:
         return None
 
     def _load(self, number: int, strategy: str) -> Person:
-        with_volume = strategy in ("warm_pool", "both")
-        shares = with_volume and self.plan.sharing == "allowed"
+        if self.plan.pool(number) is Wanted.FIRST:
+            return Person(MachineId(number), InstanceId(0), strategy, (), None, None)
+        return self._load_instance(number, strategy, has_pool=self.plan.pool(number) is Wanted.NOTHING)
+
+    def _load_instance(self, number: int, strategy: str, *, has_pool: bool) -> Person:
+        """`has_pool`: where its strategy uses one, it lies on a volume from the beginning, with a standby beside it."""
+        with_volume = has_pool and strategy in ("warm_pool", "both", "regional_volume")
+        shares = has_pool and strategy in ("warm_pool", "both") and self.plan.sharing == "allowed"
         body: dict[str, object] = {
             "count": 1,
             "first": number,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from adapters.sim.compute import STOCKOUT, Vm
 from adapters.sim.faults import Fault, FaultKind
 from adapters.sim.instances import Instance
 from adapters.sim.memory_bodies import MemoryBody
@@ -72,6 +73,7 @@ class Weather:
         theatre.air.cut.clear()
         theatre.air.garbled.clear()
         theatre.world.world.faults.clear()
+        theatre.world.world.compute.exhausted.clear()
         theatre.books.make_pause_readable()
         for weather in (theatre.store_weather, *(replica.store_weather for replica in theatre.replicas)):
             weather.is_down, weather.slow_s, weather.loses_replies = False, 0.0, 0.0
@@ -125,6 +127,13 @@ class Weather:
         row = self._theatre.books.machines()[event.target % len(self._theatre.people)]
         if row.standby is not None:
             self._theatre.world.world.rentals.destroy(self._theatre.clock.now(), row.standby)
+            self._theatre.world.carry_out()
+
+    def _prepared_ends(self, event: Event) -> None:
+        """The provider takes away what stands ready for a machine on another host."""
+        row = self._theatre.books.machines()[event.target % len(self._theatre.people)]
+        for number in row.prepared[:1]:
+            self._theatre.world.world.rentals.destroy(self._theatre.clock.now(), number)
             self._theatre.world.carry_out()
 
     def _newest_rental_dies(self, event: Event) -> None:
@@ -262,6 +271,35 @@ class Weather:
         kind, operation, status = event.detail.split()
         fault = Fault(FaultKind(kind), operation, status=int(status), seconds=20.0, probability=event.share)
         self._theatre.world.world.faults.order(fault, self._theatre.clock.now(), event.seconds)
+
+    def _vm_provider_fails(self, event: Event) -> None:
+        self._provider_fails(event)
+
+    def _zone_is_exhausted(self, event: Event) -> None:
+        compute, zones = self._theatre.world.world.compute, self._theatre.world.world.settings.vm_zones
+        zone = zones[event.target % len(zones)]
+        self._condition(
+            event,
+            f"zone {zone}",
+            lambda is_on: compute.exhausted.update({zone: STOCKOUT}) if is_on else compute.exhausted.pop(zone, None),
+        )
+
+    def _vm_is_reclaimed(self, event: Event) -> None:
+        vm = self._vm(event)
+        if vm is not None and vm.status == "RUNNING":
+            self._theatre.world.world.compute.preempt(self._theatre.clock.now(), vm)
+            self._theatre.world.carry_out()
+
+    def _vm_is_deleted(self, event: Event) -> None:
+        """By somebody in the provider's console."""
+        vm = self._vm(event)
+        if vm is not None:
+            self._theatre.world.world.compute.delete(self._theatre.clock.now(), vm, {})
+            self._theatre.world.carry_out()
+
+    def _vm(self, event: Event) -> Vm | None:
+        vms = list(self._theatre.world.world.compute.vms.values())
+        return vms[event.target % len(vms)] if vms else None
 
     # -- people
 

@@ -5,12 +5,15 @@ A call that has left goes on at the provider, whatever becomes of the process th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
+from typing import Any
 
 import httpx
 
+from adapters.sim.compute_api import SimCompute
 from adapters.sim.sim_shell import SimShell
+from adapters.sim.vm_shell import SimVmShell
 from adapters.virtual_clock import elsewhere
 from machines.errors import NotYet, Unknown
 from machines.model import Endpoint
@@ -53,10 +56,36 @@ class ProviderWire(httpx.AsyncBaseTransport):
         return response
 
 
-class ShellWire:
-    """SSH to the simulated instances: the port Shell, with the key that it bears."""
+class ComputeWire:
+    """The way to the provider of CPU VMs, as adapters.gce asks it."""
 
-    def __init__(self, shell: SimShell, clock: Clock, random: Random) -> None:
+    def __init__(
+        self,
+        compute: SimCompute,
+        clock: Clock,
+        random: Random,
+        on_call: Callable[[str, Mapping[str, str], Any], None],
+    ) -> None:
+        self._compute, self._clock, self._random, self._on_call = compute, clock, random, on_call
+        self.is_cut = False
+
+    async def ask(
+        self, what: str, path: Mapping[str, str], query: Mapping[str, str], body: Any, timeout_s: float
+    ) -> tuple[int, Mapping[str, Any]]:
+        if self.is_cut:
+            await self._clock.sleep(_NO_ROUTE_S)
+            raise Unknown("no route to the provider of CPU VMs")
+        await self._clock.sleep(_FLIGHT_S * self._random.jitter())
+        self._on_call(what, path, body)
+        return await elsewhere(self._compute.ask(what, path, query, body, timeout_s))
+
+    def close(self) -> None: ...
+
+
+class ShellWire:
+    """SSH to the simulated instances, or to the VMs: the port Shell, with the key that it bears."""
+
+    def __init__(self, shell: SimShell | SimVmShell, clock: Clock, random: Random) -> None:
         self._shell, self._clock, self._random = shell, clock, random
         self.is_cut = False
         """No instance is reached from here."""

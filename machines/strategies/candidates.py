@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from machines.budget import cost_of_boot, promised
 from machines.errors import NotYet, Refused, StepError, Unknown
 from machines.journal import Candidate, Entry, Mark, as_output
 from machines.model import (
@@ -17,6 +18,7 @@ from machines.model import (
     Debt,
     DebtKind,
     Endpoint,
+    FenceGrade,
     HostId,
     Instance,
     InstanceId,
@@ -34,16 +36,24 @@ from machines.shell_lines import CheckPlace
 from machines.strategies.serving import Place
 
 STEP = "rent_candidate"
+NEVER_APPEARED = "never appeared under its label"
+"""Of a claim that nothing was rented for."""
 _LOOK_AGAIN = timedelta(seconds=5)
 _SLOW_BOOT = timedelta(seconds=150)
 """A candidate older than this is still watched, but a fresh one is rented beside it."""
 _LISTING_LAG = timedelta(seconds=15)
 _MARKET_AGAIN = timedelta(seconds=10)
+_SEARCH_AGAIN = timedelta(seconds=1)
+_GONE_A_SEARCH = 5
+"""Offers churn in seconds: after so many that were gone the rest of the list is old (facts/vast-api.md, trap 3)."""
 _MARKET_PATIENCE = timedelta(minutes=10)
 _HOST_PATIENCE = timedelta(seconds=30)
 """For a GPU on one host: what follows on the ladder is not kept waiting."""
+_OF_THE_STORE = ("no_snapshot", "provider_unavailable")
+"""Refusals of the store of snapshots: no other host would be let in either."""
 _MAX_CLAIMS = 80
 _MAX_WIDTH = 5
+_BID_FACTOR = 1.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +68,7 @@ class Wish:
     snapshot: Snapshot | None = None
     host: HostId | None = None
     volume: VolumeMount | None = None
+    is_interruptible: bool = False
 
 
 def query_for(ctx: StepContext) -> OfferQuery:
@@ -73,13 +84,13 @@ def query_for(ctx: StepContext) -> OfferQuery:
         min_reliability=ctx.policy.min_reliability,
         region=workload.region,
         not_hosts=frozenset(hosts),
-        not_landlords=frozenset(),
+        min_inet_down=ctx.policy.min_inet_down_mbps,
     )
 
 
 def query_for_host(ctx: StepContext) -> OfferQuery:
     """The same on the machine's own host, whatever is said of that host: its volume is nowhere else."""
-    return replace(query_for(ctx), not_hosts=frozenset(), min_reliability=0.0)
+    return replace(query_for(ctx), not_hosts=frozenset(), min_reliability=0.0, min_inet_down=0.0)
 
 
 async def rent_candidate(ctx: StepContext, wish: Wish) -> Winner:
@@ -94,6 +105,8 @@ async def rent_candidate(ctx: StepContext, wish: Wish) -> Winner:
     if not race.live():
         if race.may_wait_for_offers():
             raise NotYet("the market has no offer now", _MARKET_AGAIN)
+        if race.may_search_anew():
+            raise NotYet("others were faster at every offer; searching anew", _SEARCH_AGAIN)
         raise race.verdict()
     raise NotYet(race.standing(), _LOOK_AGAIN)
 
@@ -112,17 +125,40 @@ class _Race:
         self._ctx = ctx
         self._wish = wish
         self._all: dict[int, Candidate] = {candidate.number: candidate for candidate in ctx.candidates(STEP)}
+        self._entries = list(ctx.entries)
+        """With what this look has written down."""
         self._last_refusal = "no offer was found"
         self._market_is_empty = False
+        self._gone = 0
+        """Offers of this look that others had taken."""
+        self._is_over_budget = False
 
     def live(self) -> list[Candidate]:
         return [candidate for candidate in self._all.values() if candidate.is_live]
 
     def may_wait_for_offers(self) -> bool:
         """One empty search is no verdict on a market, least of all after the old instance was fenced."""
+        return self._market_is_empty and self._has_been_at_it() < self._patience()
+
+    def may_search_anew(self) -> bool:
+        """Nor are offers that others had taken: there may be as many again."""
+        if self._gone == 0 or self._is_over_budget or self._has_tried_enough():
+            return False
+        return self._wish.host is None or self._has_been_at_it() < self._patience()
+
+    def _patience(self) -> timedelta:
+        """Where the old instance was destroyed for the sake of this place, what follows is older data, or nothing."""
+        proof, is_first = self._ctx.failover.proof, self._ctx.failover.repeats == 0
+        made_way = is_first and proof is not None and proof.grade is FenceGrade.DESTROYED
+        return _HOST_PATIENCE if self._wish.host is not None and not made_way else _MARKET_PATIENCE
+
+    def _has_been_at_it(self) -> timedelta:
         began = next((entry.at for entry in self._ctx.entries if entry.step == STEP), self._ctx.clock.now())
-        patience = _HOST_PATIENCE if self._wish.host is not None else _MARKET_PATIENCE
-        return self._market_is_empty and self._ctx.clock.since(began, unseen_at_most=patience / 2) < patience
+        return self._ctx.clock.since(began, unseen_at_most=self._patience() / 2)
+
+    def _has_tried_enough(self) -> bool:
+        rented = sum(1 for candidate in self._all.values() if candidate.instance is not None)
+        return rented >= self._ctx.policy.max_candidates or len(self._all) >= _MAX_CLAIMS
 
     def standing(self) -> str:
         live = self.live()
@@ -130,6 +166,8 @@ class _Race:
 
     def verdict(self) -> Refused:
         rented = sum(1 for candidate in self._all.values() if candidate.instance is not None)
+        if self._is_over_budget:
+            return Refused("budget_exceeded", self._last_refusal)
         if rented:
             return Refused("boot_timeout", f"none of {rented} rented candidates came up: {self._last_refusal}")
         return Refused("no_offer_matches", self._last_refusal)
@@ -144,7 +182,7 @@ class _Race:
             except (NotYet, Unknown):
                 continue
             if instance is None:
-                await self._drop(candidate, "never appeared under its label")
+                await self._drop(candidate, NEVER_APPEARED)
             else:
                 await self._note(candidate, Mark.RENTED, instance=instance)
 
@@ -175,7 +213,7 @@ class _Race:
             return None
         reason = _dead_boot(row)
         if reason is not None:
-            await self._drop(candidate, reason)
+            await self._drop(candidate, reason, is_dead=True)
             return None
         if row.status is Status.RUNNING and row.ssh is not None:
             winner = await self._check(candidate, row, row.ssh)
@@ -184,7 +222,7 @@ class _Race:
         # Late is only what was looked at: it may have come up long ago, while nobody of us was there.
         if age > timeout and self._all[candidate.number].is_live:
             why = f"not usable after {timeout.total_seconds():.0f} s (status {row.status.value})"
-            await self._drop(candidate, why)
+            await self._drop(candidate, why, is_dead=True)
         return None
 
     async def _check(self, candidate: Candidate, row: Instance, ssh: Endpoint) -> Winner | None:
@@ -192,15 +230,18 @@ class _Race:
         try:
             result = await self._ctx.shell.run(ssh, CheckPlace(self._ctx.machine.workspace_path).line(), timeout_s=30.0)
             snapshot = self._wish.snapshot
-            fault = _check_fault(result.exit_status, result.stdout, row, snapshot.size_bytes if snapshot else 0)
+            fault = check_fault(result.exit_status, result.stdout, row, snapshot.size_bytes if snapshot else 0)
             if fault is None and snapshot is not None:
-                await self._ctx.snapshots.check_download(snapshot, row.id, ssh)
+                await self._ctx.snapshots.check_download(snapshot, row.id, ssh, result.host_key)
         except (NotYet, Unknown):
             return None
         except Refused as refused:
-            fault = refused.why
+            # What the store of snapshots refuses is no fault of the host.
+            is_dead = refused.code not in _OF_THE_STORE
+            await self._drop(candidate, refused.why, is_dead=is_dead)
+            return None
         if fault is not None:
-            await self._drop(candidate, fault)
+            await self._drop(candidate, fault, is_dead=True)
             return None
         claim = candidate.claim
         return Winner(
@@ -222,28 +263,49 @@ class _Race:
                 await self._drop(candidate, f"candidate {winner.candidate} was first")
 
     async def fill(self) -> None:
-        """Rent until the race is as wide as it should be; each death widens it by one."""
-        deaths = sum(1 for c in self._all.values() if not c.is_live and c.instance is not None)
-        width = min(_MAX_WIDTH, self._ctx.policy.candidate_width + deaths // 2)
-        if self._wish.volume is not None:
-            width = 1  # Two rentals would want the same volume.
-        missing = width - len([candidate for candidate in self.live() if self._is_fresh(candidate)])
-        rented = sum(1 for c in self._all.values() if c.instance is not None)
-        missing = min(missing, self._ctx.policy.max_candidates - rented)
-        if missing <= 0 or len(self._all) >= _MAX_CLAIMS:
+        """Rent until the race is as wide as it should be."""
+        if self._is_wide_enough():
             return
         for offer in await self._offers():
-            if missing <= 0 or len(self._all) >= _MAX_CLAIMS:
+            if self._is_wide_enough() or self._gone >= _GONE_A_SEARCH or not self._may_pay_for(offer):
                 return
-            if await self._rent(offer):
-                missing -= 1
+            await self._rent(offer)
+
+    def _is_wide_enough(self) -> bool:
+        """As wide as the policy wants, wider by one with two deaths, and so wide that by the record of the market and of
+        its hosts at least one of the racers should live."""
+        policy, fresh = self._ctx.policy, [candidate for candidate in self.live() if self._is_fresh(candidate)]
+        if self._has_tried_enough() or len(fresh) >= _MAX_WIDTH:
+            return True
+        if self._wish.volume is not None:
+            return len(fresh) >= 1  # Two rentals would want the same volume.
+        deaths = sum(1 for candidate in self._all.values() if not candidate.is_live and candidate.instance is not None)
+        if len(fresh) < min(_MAX_WIDTH, policy.candidate_width + deaths // 2):
+            return False
+        odds = self._ctx.reputation.odds_that_all_die(candidate.claim.offer.host for candidate in fresh)
+        return odds <= policy.accepted_odds
+
+    def _may_pay_for(self, offer: Offer) -> bool:
+        """Within what one failover may come to, even if it never boots."""
+        ctx = self._ctx
+        until_now = ctx.spent_before + promised(self._entries, STEP, ctx.clock.now(), ctx.policy)
+        wanted = until_now + cost_of_boot(offer, ctx.policy)
+        if wanted <= ctx.policy.max_failover_cost:
+            return True
+        self._is_over_budget = True
+        limit = f"a failover may cost {ctx.policy.max_failover_cost:.2f} $ (policy.max_failover_cost)"
+        self._last_refusal = f"its rentals come to {until_now:.2f} $, one more to {wanted:.2f} $; {limit}"
+        return False
 
     async def _offers(self) -> Sequence[Offer]:
         query = replace(query_for(self._ctx), not_hosts=self._taken_hosts())
         if self._wish.host is not None:
-            query = query_for_host(self._ctx)
+            query = replace(query_for_host(self._ctx), is_interruptible=self._wish.is_interruptible)
+        bad = self._ctx.reputation.bad_hosts(self._ctx.clock.now()) if self._wish.host is None else frozenset()
         try:
-            offers = await self._ctx.cloud.search(query, self._wish.host)
+            offers = await self._ctx.cloud.search(replace(query, not_hosts=query.not_hosts | bad), self._wish.host)
+            if not offers and bad - query.not_hosts:  # Better a host that failed lately than none.
+                offers = await self._ctx.cloud.search(query, self._wish.host)
         except (NotYet, Unknown):
             if self.live():
                 return ()
@@ -267,26 +329,32 @@ class _Race:
     def _is_fresh(self, candidate: Candidate) -> bool:
         return self._ctx.clock.since(candidate.claim.claimed_at) < _SLOW_BOOT
 
-    async def _rent(self, offer: Offer) -> bool:
+    async def _rent(self, offer: Offer) -> None:
         number = len(self._all)
         now, workload = self._ctx.clock.now(), self._ctx.machine.workload
-        claim = Claim(self._label(number), offer, now, workload, held_back(workload.onstart), self._wish.volume)
+        bid = self._bid(offer) if self._wish.is_interruptible else None
+        claim = Claim(self._label(number), offer, now, workload, held_back(workload.onstart), self._wish.volume, bid)
         candidate = Candidate(number, claim, Mark.CLAIMED, None, None)
-        await self._ctx.journal.append(
-            Entry(STEP, Mark.CLAIMED, claim.claimed_at, number, as_output(claim)),
-        )
+        await self._append(Entry(STEP, Mark.CLAIMED, claim.claimed_at, number, as_output(claim)))
         self._all[number] = candidate
         try:
             instance = await self._ctx.cloud.rent(claim)
         except Refused as refused:
             self._last_refusal = refused.why
+            self._gone += refused.code == "no_offer_matches"
             # A refusal is the provider's own word that nothing was rented, yet a debt costs only one look.
             await self._drop(candidate, refused.why, owed=refused.code != "no_offer_matches")
-            return False
         except StepError:
-            return True
-        await self._note(candidate, Mark.RENTED, instance=instance)
-        return True
+            return
+        else:
+            await self._note(candidate, Mark.RENTED, instance=instance)
+
+    def _bid(self, offer: Offer) -> float | None:
+        """Somewhat above the least, so that not the first tenant who comes takes it away; its price holds the least."""
+        if offer.bid is None:
+            return None
+        room = query_for_host(self._ctx).max_price - offer.price_per_hour
+        return round(min(offer.bid * _BID_FACTOR, offer.bid + max(0.0, room)), 4)
 
     def _label(self, number: int) -> Label:
         ctx = self._ctx
@@ -294,14 +362,20 @@ class _Race:
 
     async def _note(self, candidate: Candidate, mark: Mark, instance: InstanceId) -> None:
         entry = Entry(STEP, mark, self._ctx.clock.now(), candidate.number, {"instance": instance})
-        await self._ctx.journal.append(entry)
+        await self._append(entry)
         self._all[candidate.number] = replace(candidate, mark=mark, instance=instance)
 
-    async def _drop(self, candidate: Candidate, why: str, owed: bool = True) -> None:
-        entry = Entry(STEP, Mark.DROPPED, self._ctx.clock.now(), candidate.number, why=why)
-        await self._ctx.journal.append(entry, (self._debt(candidate, why),) if owed else ())
+    async def _drop(self, candidate: Candidate, why: str, owed: bool = True, is_dead: bool = False) -> None:
+        """`is_dead`: its host is to blame, which its record says from now on."""
+        output = {"host": int(candidate.claim.offer.host)} if is_dead else {}
+        entry = Entry(STEP, Mark.DROPPED, self._ctx.clock.now(), candidate.number, output, why=why)
+        await self._append(entry, (self._debt(candidate, why),) if owed else ())
         self._all[candidate.number] = replace(candidate, mark=Mark.DROPPED, why=why)
         self._last_refusal = why
+
+    async def _append(self, entry: Entry, debts: Sequence[Debt] = ()) -> None:
+        await self._ctx.journal.append(entry, debts)
+        self._entries.append(entry)
 
     def _debt(self, candidate: Candidate, why: str) -> Debt:
         claim = candidate.claim
@@ -340,7 +414,8 @@ def _is_start_error(detail: str) -> bool:
     return any(mark.lower() in detail.lower() for mark in marks)
 
 
-def _check_fault(exit_status: int, stdout: str, row: Instance, needed_bytes: int) -> str | None:
+def check_fault(exit_status: int, stdout: str, row: Instance, needed_bytes: int) -> str | None:
+    """What the answer of a CheckPlace says against the place; None where nothing does."""
     gpus, _, disk = stdout.partition("---")
     if exit_status != 0:
         return f"its check command failed with status {exit_status}"

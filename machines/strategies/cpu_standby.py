@@ -19,6 +19,7 @@ from machines.strategies import candidates, serving
 from machines.strategies.candidates import Winner
 from machines.strategies.digests import digests
 from machines.strategies.fencing import FENCE_PRIMARY
+from machines.strategies.serving import P
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,14 @@ class Verified:
 
 async def choose_snapshot(ctx: StepContext) -> Chosen:
     """The newest verified one; before a living primary is fenced, also a look whether anything could be rented."""
+    chosen = await newest_snapshot(ctx)
+    if ctx.failover.primary_was_alive and not await ctx.cloud.search(candidates.query_for(ctx)):
+        raise Refused("no_offer_matches", "nothing could replace the primary now, so it is left alone")
+    return chosen
+
+
+async def newest_snapshot(ctx: StepContext) -> Chosen:
+    """Verified, and young enough."""
     now = ctx.clock.now()
     snapshot = await ctx.snapshots.newest(ctx.machine.id, now)
     if snapshot is None:
@@ -49,8 +58,6 @@ async def choose_snapshot(ctx: StepContext) -> Chosen:
     if age > ctx.policy.max_snapshot_age_s:
         why = f"snapshot {snapshot.id} is {age:.0f} s old, the policy allows {ctx.policy.max_snapshot_age_s:.0f} s"
         raise Refused("snapshot_too_old", why)
-    if ctx.failover.primary_was_alive and not await ctx.cloud.search(candidates.query_for(ctx)):
-        raise Refused("no_offer_matches", "nothing could replace the primary now, so it is left alone")
     return Chosen(snapshot.id, snapshot.machine, snapshot.taken_at, snapshot.size_bytes, age)
 
 
@@ -58,17 +65,30 @@ async def rent_candidate(ctx: StepContext) -> Winner:
     return await candidates.rent_candidate(ctx, candidates.Wish(snapshot=ctx.output(CHOOSE_SNAPSHOT).snapshot))
 
 
-async def restore(ctx: StepContext) -> RestoreReport:
-    winner = ctx.output(RENT_CANDIDATE)
-    snapshot = ctx.output(CHOOSE_SNAPSHOT).snapshot
-    return await ctx.snapshots.restore(snapshot, winner.instance, winner.ssh, ctx.machine.workspace_path)
+def restore(found: Step[P]) -> Step[RestoreReport]:
+    """The chosen snapshot, to where the step found its place."""
+
+    async def run(ctx: StepContext) -> RestoreReport:
+        place = ctx.output(found)
+        snapshot = ctx.output(CHOOSE_SNAPSHOT).snapshot
+        path = ctx.machine.workspace_path
+        return await ctx.snapshots.restore(snapshot, place.instance, place.ssh, path, place.host_key)
+
+    return Step("restore", run, RestoreReport, tries=20, waits=2000, late="restore_failed")
 
 
-async def verify(ctx: StepContext) -> Verified:
+def verify(found: Step[P]) -> Step[Verified]:
     """Hash the files that the manifest names, which was written last of all, and hold them against it."""
-    winner = ctx.output(RENT_CANDIDATE)
-    wanted = await ctx.snapshots.manifest(ctx.output(CHOOSE_SNAPSHOT).snapshot)
-    found = await digests(ctx, winner, sorted(wanted))
+
+    async def run(ctx: StepContext) -> Verified:
+        return await verify_against(ctx, ctx.output(CHOOSE_SNAPSHOT).snapshot, ctx.output(found))
+
+    return Step("verify", run, Verified, tries=6, waits=10, late="verify_failed")
+
+
+async def verify_against(ctx: StepContext, snapshot: Snapshot, place: serving.Place) -> Verified:
+    wanted = await ctx.snapshots.manifest(snapshot)
+    found = await digests(ctx, place, sorted(wanted))
     missing = [path for path, digest in found.items() if digest is None]
     differing = [path for path, digest in found.items() if digest is not None and digest != wanted[path]]
     if missing or differing:
@@ -81,7 +101,7 @@ def _named(missing: list[str], differing: list[str]) -> list[tuple[str, list[str
     return [(what, paths) for what, paths in (("are missing", missing), ("differ", differing)) if paths]
 
 
-def _data_age_s(ctx: StepContext) -> float:
+def data_age_s(ctx: StepContext) -> float:
     return (ctx.failover.started_at - ctx.output(CHOOSE_SNAPSHOT).taken_at).total_seconds()
 
 
@@ -95,11 +115,11 @@ RENT_CANDIDATE = Step(
     waits=400,
     late="boot_timeout",
 )
-RESTORE = Step("restore", restore, RestoreReport, tries=20, waits=2000, late="restore_failed")
-VERIFY = Step("verify", verify, Verified, tries=6, waits=10, late="verify_failed")
+RESTORE = restore(RENT_CANDIDATE)
+VERIFY = verify(RENT_CANDIDATE)
 START_AGENT = serving.start_agent(RENT_CANDIDATE)
 AWAIT_HEARTBEAT = serving.await_heartbeat(RENT_CANDIDATE, START_AGENT)
-HAND_OVER = serving.hand_over(RENT_CANDIDATE, AWAIT_HEARTBEAT, _data_age_s, has_volume=False)
+HAND_OVER = serving.hand_over(RENT_CANDIDATE, AWAIT_HEARTBEAT, data_age_s, has_volume=False)
 
 CPU_STANDBY = Strategy(
     Rung.CPU_STANDBY,

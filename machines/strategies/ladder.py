@@ -11,10 +11,23 @@ from machines.model import Machine, Rung, Setting
 from machines.saga import Strategy, is_past_return
 from machines.states import State, Trigger
 from machines.strategies.cpu_standby import CPU_STANDBY
+from machines.strategies.cpu_vm_standby import CPU_VM_STANDBY
+from machines.strategies.prepared_pool import CPU_STANDBY_PREPARED, landing_of
+from machines.strategies.regional_volume import REGIONAL_NAMED, REGIONAL_REPLICA, REGIONAL_VOLUME
 from machines.strategies.repair_primary import REPAIR_PRIMARY
 from machines.strategies.warm_pool import WARM_POOL, WARM_POOL_ALONE
 
-STRATEGIES: tuple[Strategy, ...] = (REPAIR_PRIMARY, WARM_POOL, WARM_POOL_ALONE, CPU_STANDBY)
+STRATEGIES: tuple[Strategy, ...] = (
+    REPAIR_PRIMARY,
+    WARM_POOL,
+    WARM_POOL_ALONE,
+    CPU_STANDBY,
+    CPU_STANDBY_PREPARED,
+    CPU_VM_STANDBY,
+    REGIONAL_VOLUME,
+    REGIONAL_REPLICA,
+    REGIONAL_NAMED,
+)
 """What this version can carry out; the first of a rung is its usual form."""
 
 STARTED_BY: dict[Rung, Trigger] = {
@@ -32,12 +45,27 @@ ATTEMPT_STATE: dict[Rung, State] = {
 }
 
 
-def strategy_for(rung: Rung, machine: Machine) -> Strategy | None:
+def strategy_for(rung: Rung, machine: Machine) -> Strategy:
     """The form of the rung that fits the machine. It stays the same during an attempt, because nothing that it depends
-    on changes while a failover runs."""
-    if rung is Rung.WARM_POOL:
-        return WARM_POOL if machine.standby is not None or machine.volume is None else WARM_POOL_ALONE
-    return next((strategy for strategy in STRATEGIES if strategy.rung is rung), None)
+    on changes while one runs."""
+    match rung:
+        case Rung.REPAIR_PRIMARY:
+            return REPAIR_PRIMARY
+        case Rung.WARM_POOL:
+            return WARM_POOL if machine.standby is not None or machine.volume is None else WARM_POOL_ALONE
+        case Rung.CPU_STANDBY:
+            if machine.cpu_standby is not None:
+                return CPU_VM_STANDBY
+            is_first = machine.failover is None or machine.failover.repeats == 0
+            return CPU_STANDBY_PREPARED if is_first and landing_of(machine) is not None else CPU_STANDBY
+        case Rung.REGIONAL_VOLUME:
+            running = machine.failover
+            if running is not None and running.repeats > 0:
+                return REGIONAL_REPLICA
+            is_named = running is not None and running.wishes is not None and running.wishes.volume is not None
+            return REGIONAL_NAMED if is_named and machine.volume is None else REGIONAL_VOLUME
+        case _:
+            assert_never(rung)
 
 
 def strategy_of(rung: Rung, begun: Collection[str]) -> Strategy | None:
@@ -46,9 +74,11 @@ def strategy_of(rung: Rung, begun: Collection[str]) -> Strategy | None:
     return next((form for form in forms if set(begun) <= {step.name for step in form.steps}), None)
 
 
-def is_too_late(timeline: Iterable[tuple[int, Entry]]) -> bool:
+def is_too_late(machine: Machine | None, timeline: Iterable[tuple[int, Entry]]) -> bool:
     """Has an irreversible step begun in any attempt of the failover? Then a cancel would leave the machine with nothing,
-    also in a later attempt of the ladder."""
+    also in a later attempt of the ladder. And where a CPU VM serves, it would give up what was written there."""
+    if machine is not None and machine.cpu_standby is not None and machine.cpu_standby.serving is not None:
+        return True
     attempts: defaultdict[int, list[Entry]] = defaultdict(list)
     for number, entry in timeline:
         attempts[number].append(entry)

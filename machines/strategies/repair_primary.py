@@ -82,10 +82,26 @@ async def await_heartbeat(ctx: StepContext) -> SpokeAgain:
     waits = [entry for entry in ctx.entries if entry.step == "await_heartbeat" and entry.until is not None]
     if shown is not None and shown.status is Status.EXITED:
         came_up = any((entry.why or "").endswith(_CAME_UP) for entry in waits)
-        if came_up or len(waits) >= _EXITED_IS_FINAL_AFTER:
+        if came_up or (len(waits) >= _FEWEST_LOOKS and _since_reboot(ctx, _EXITED_IS_FINAL) >= _EXITED_IS_FINAL):
             raise Refused("primary_not_restartable", "the container exited again after its reboot")
         raise NotYet("the rebooted primary has not spoken yet", _LOOK_AGAIN)
+    if len(waits) >= _FEWEST_LOOKS:
+        _give_up_if_late(ctx)
     raise NotYet(f"the rebooted primary has not spoken yet{_CAME_UP}", _LOOK_AGAIN)
+
+
+def _give_up_if_late(ctx: StepContext) -> None:
+    patience = max(_SPEAKS_WITHIN, timedelta(seconds=ctx.clock.real(_STARTS_WITHIN_REAL_S)))
+    if _since_reboot(ctx, patience) >= patience:
+        told = f"it did not speak within {patience.total_seconds():.0f} s of its reboot"
+        raise Refused("primary_not_restartable", told)
+
+
+def _since_reboot(ctx: StepContext, patience: timedelta) -> timedelta:
+    """By the clock, not by the number of looks: of a large account each takes seconds. Of a time in which nobody of us was
+    there half the patience counts at most."""
+    done = [entry.at for entry in ctx.entries if entry.step == REBOOT.name and entry.mark is Mark.DONE]
+    return ctx.clock.since(done[-1], unseen_at_most=patience / 2)
 
 
 async def _new_boot(ctx: StepContext, primary: InstanceId, before: Collection[str]) -> str | None:
@@ -101,8 +117,12 @@ _EXITED_IS_STALE = timedelta(seconds=20)
 _LOOK_AGAIN = timedelta(seconds=0.05)
 """The shared listing sets the pace, once a second."""
 _CAME_UP = "; it does not read exited any more"
-_EXITED_IS_FINAL_AFTER = 40
-"""Waits of 1 s in which `exited` may still be a stale word (facts/vast-api.md, section 9.2)."""
+_EXITED_IS_FINAL = timedelta(seconds=40)
+"""So long after the reboot `exited` may still be a stale word (facts/vast-api.md, section 9.2)."""
+_SPEAKS_WITHIN = timedelta(minutes=2)
+_STARTS_WITHIN_REAL_S = 20.0
+"""No agent starts faster at a higher speed."""
+_FEWEST_LOOKS = 3
 
 NOTE_BOOT = Step("note_boot", note_boot, Noted, late="primary_not_restartable")
 REBOOT = Step("reboot", reboot, Rebooted, tries=3, waits=12, late="primary_not_restartable")

@@ -9,8 +9,8 @@ from typing import TypeVar
 
 import msgspec
 
-from machines.errors import NotYet
-from machines.model import Endpoint, HostId, InstanceId, Label, LandlordId, Replacement
+from machines.errors import NotYet, Refused
+from machines.model import Endpoint, HostId, InstanceId, Label, LandlordId, Replacement, VolumeMount, is_served_by_vm
 from machines.saga import Step, StepContext
 from machines.shell_lines import ShowAgentStatus, StartServing
 
@@ -51,8 +51,22 @@ class FirstBeat:
 
 
 @dataclass(frozen=True, slots=True)
+class Moved:
+    """Where the work lies from now on; None is where it lay."""
+
+    volume: VolumeMount | None = None
+    workspace_path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class HandedOver:
     instance: int
+
+
+def refuse_newer_work(ctx: StepContext, code: str) -> None:
+    """A strategy that does not take the work of the CPU VM, which serves now, would give it up."""
+    if is_served_by_vm(ctx.machine):
+        raise Refused(code, "the CPU VM serves in the machine's place and has the newest work; use cpu_standby")
 
 
 def start_agent(found: Step[P]) -> Step[AgentStarted]:
@@ -63,7 +77,8 @@ def start_agent(found: Step[P]) -> Step[AgentStarted]:
         place = ctx.output(found)
         heard = await ctx.fleet.heard(place.instance)
         agent = ctx.fleet.agent_command(ctx.machine, place.instance)
-        command = StartServing(ctx.machine.workload.onstart, agent).line()
+        workload = ctx.machine.workload
+        command = StartServing(workload.onstart, agent, workload.ssh_keys).line()
         result = await ctx.shell.run(place.ssh, command, place.host_key, timeout_s=60.0)
         if result.exit_status != 0:
             raise NotYet(f"the agent did not start (status {result.exit_status}): {result.stderr[:200]}", _SSH_AGAIN)
@@ -120,8 +135,9 @@ class _LocalStatus(msgspec.Struct):
 def hand_over(
     found: Step[P],
     heard: Step[FirstBeat],
-    data_age_s: Callable[[StepContext], float],
+    data_age_s: Callable[[StepContext], float | None],
     has_volume: bool,
+    moved: Callable[[StepContext], Moved] = lambda ctx: Moved(),
 ) -> Step[HandedOver]:
     """The point of no return: in one transaction the replacement becomes the machine."""
 
@@ -140,6 +156,8 @@ def hand_over(
             data_age_s=data_age_s(ctx),
             is_interruptible=place.is_interruptible,
             has_volume=has_volume,
+            volume=moved(ctx).volume,
+            workspace_path=moved(ctx).workspace_path,
         )
         await ctx.fleet.hand_over(ctx.machine.id, ctx.failover, new)
         return HandedOver(place.instance)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from machines.errors import NotYet, Refused, StepError
+from machines.errors import KeyNotAccepted, NotYet, Refused, StepError
 from machines.journal import Entry, Mark
 from machines.model import Instance, InstanceId, Reason, Rung, Standby, Status, VolumeId, VolumeMount
 from machines.saga import Step, StepContext, Strategy
@@ -59,8 +59,12 @@ class Workspace:
     marked: bool
 
 
+_LOOKS_FOR_A_VOLUME, _VOLUME_AGAIN = 2, timedelta(seconds=2)
+
+
 async def check_standby(ctx: StepContext) -> Checked:
     """Both rentals stand on a host that lives, and the volume is there. Nothing is touched before that is known."""
+    serving.refuse_newer_work(ctx, "warm_pool_not_ready")
     standby, volume = _standby_of(ctx), _volume_of(ctx)
     primary = primary_of(ctx.machine)
     listing = await ctx.cloud.list(max_age_s=3.0, about=(primary, standby.instance))
@@ -79,6 +83,7 @@ async def check_standby(ctx: StepContext) -> Checked:
 
 async def check_place(ctx: StepContext) -> Checked:
     """The form without a standby destroys the old instance first, so a place for the new one must be there."""
+    serving.refuse_newer_work(ctx, "warm_pool_not_ready")
     volume = _volume_of(ctx)
     if ctx.failover.reason is Reason.DRILL:
         raise Refused("warm_pool_not_ready", "this form destroys the old instance, which a drill never does")
@@ -109,9 +114,13 @@ def _check_host(row: Instance | None) -> None:
 
 
 async def _check_volume(ctx: StepContext, volume: VolumeMount) -> None:
-    found = (await ctx.volumes.volumes(max_age_s=10.0)).get(volume.id)
+    missing = f"volume {volume.id} does not exist any more"
+    looks = sum(1 for entry in ctx.entries if entry.mark is Mark.WAITING and (entry.why or "").endswith(missing))
+    found = (await ctx.volumes.volumes(max_age_s=10.0 if looks == 0 else 1.0)).get(volume.id)
     if found is None:
-        raise Refused("warm_pool_not_ready", f"volume {volume.id} does not exist any more")
+        if looks < _LOOKS_FOR_A_VOLUME:  # A list that lacks it once may be the list's own fault.
+            raise NotYet(f"it seems that {missing}", _VOLUME_AGAIN)
+        raise Refused("warm_pool_not_ready", missing)
     if found.host != ctx.machine.host:
         raise Refused("warm_pool_not_ready", f"volume {volume.id} is on host {found.host}, not on {ctx.machine.host}")
 
@@ -156,6 +165,9 @@ async def await_running(ctx: StepContext) -> Place:
         raise _not_up(ctx, waits, f"the standby reads {row.status.value}", _NEXT_LISTING)
     try:
         result = await ctx.shell.run(row.ssh, ListGpus().line(), timeout_s=30.0)
+    except KeyNotAccepted as error:
+        await ctx.cloud.attach_key(row.id)  # One that an operator named may be older than our key.
+        raise _not_up(ctx, waits, f"{_RUNS}: {error.why}", _SSH_AGAIN) from error
     except NotYet as error:
         # The port opens some seconds after the container; each of them is the customer's.
         raise _not_up(ctx, waits, f"{_RUNS}: {error.why}", _SSH_AGAIN) from error

@@ -175,9 +175,9 @@ def _server(stores: Sequence[str]) -> Iterator[str | None]:
 def _differ_on_the_virtual_clock(options: argparse.Namespace) -> bool:
     be_quiet()
     seeds = range(1, options.seeds + 1)
-    pieces = list(
-        virtual.frozen() if options.journal == "previous" else virtual.stories(options.weather == "hard", seeds)
-    )
+    is_hard = options.weather == "hard"
+    fresh = (*virtual.stories(is_hard, seeds), *virtual.pools(is_hard, seeds))
+    pieces = list(virtual.frozen() if options.journal == "previous" else fresh)
     pieces = [piece for piece in pieces if options.only in piece.name]
     crashes = virtual.run(pieces, options.every, harm=virtual.Harm(options.harm))
     different = [crash for crash in crashes if crash.fault is not None]

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import httpx
 
 from adapters.sql.errors import StoreUnavailable
-from daemon.compose import Daemon
+from daemon.lifecycle import Daemon
 from machines.journal import WHOLE_STEP, Entry, Mark
 from machines.lease import BLIND, FLEET
 from machines.saga import Run, Undo
@@ -32,9 +32,19 @@ _COMMITS = (
     "Sweep._postpone",
     "Sweep._owe",
     "Rearm.",
+    "RentedAhead.",
+    "WarmPools.",
+    "PoolPlaces.",
+    "VolumeClaims.",
+    "VolumeCopies.",
+    "VolumeDebts.",
+    "Replicas._owe_copy",
 )
 LOOK = "Runner._look."
-_READS = ("Loop.machine.", "Loop.load.", "Loop.catch_up.", "Rearm.settle.")
+_READS = (
+    *("Loop.machine.", "Loop.load.", "Loop.catch_up."),
+    *("Rearm.settle.", "WarmPools.settle.", "PoolPlaces.find.", "VolumeClaims.row_of.", "VolumeClaims._told_apart."),
+)
 _NO_FAILOVERS = ("Loop._register_stranger", "Loop._post_letters")
 _BY_TIME = ("Heard", "Due", "Probed", "Silenced", "Noticed")
 """Signals that reach machines in no failover, too."""

@@ -7,6 +7,7 @@ half a second; the oracle of the simulation watches each one.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -30,12 +31,14 @@ from daemon.simulation.theatre import Plan, Theatre
 from daemon.simulation.weather import Event, Weather
 from daemon.simulation.wires import ProviderWire, ShellWire
 from daemon.sweep import Sweep
+from machines.pool import Wanted
 from tests.crash.tripwire import DOING, LOOK, Tripwire, call_named, commit_named, follow
 from tests.frozen.play import FOLDER, cases_of, finish, still_open
 
 RESTART_S = 2.0
 WEATHER_S = 20 * 60.0
 OUTAGE_S = 60.0
+READY_S = 900.0
 ENDS_S, QUIET_S = 3 * 3600.0, 120.0
 HOSTS = 40
 MARKET = Market(dead_boot_rate=0.3, offer_gone_rate=0.3)
@@ -51,6 +54,8 @@ FAULTS = (
     Fault(FaultKind.PARTIAL_LIST, "list_instances", probability=0.08),
     Fault(FaultKind.STATUS, "list_instances", status=503, probability=0.1),
     Fault(FaultKind.STATUS, "search_offers", status=429, probability=0.1),
+    Fault(FaultKind.TIMEOUT_AFTER, "clone_volume", seconds=20.0, probability=0.3),
+    Fault(FaultKind.TIMEOUT_BEFORE, "clone_volume", seconds=20.0, probability=0.2),
 )
 LOST_REPLIES, BROKEN_SHELLS = 0.04, 0.05
 
@@ -76,6 +81,18 @@ class Story:
     seed: int
     is_hard: bool
     sharing: VolumeSharing = "allowed"
+    has_vm: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Provision:
+    """One machine whose warm pool is rented, in a weather of its own."""
+
+    name: str
+    wanted: Wanted
+    sharing: VolumeSharing
+    seed: int
+    is_hard: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +113,8 @@ class Piece:
     play: Callable[[], End]
     must_be_equal: bool
     """In weather a crash shifts the luck of everything behind it: there the invariants alone are compared."""
+    of: str = ""
+    """What the names of its boundaries contain. Those of a debt that does one thing again and again are numbered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,20 +130,40 @@ CRASHES, CRASHES_FOR_GOOD, DIES = (
     Event(0, "container_crashes"),
     Event(0, "host_dies"),
 )
+WITH_VM = "cpu_vm_standby"
+"""The machine has a CPU VM, which serves meanwhile."""
 DEATHS: tuple[tuple[str, str, Event, VolumeSharing], ...] = (
     ("repair_primary", "warm_pool", CRASHES, "allowed"),
     ("warm_pool", "warm_pool", CRASHES_FOR_GOOD, "allowed"),
     ("warm_pool_alone", "warm_pool", CRASHES_FOR_GOOD, "refused"),
     ("cpu_standby", "cpu_standby", DIES, "allowed"),
+    (WITH_VM, "cpu_standby", DIES, "allowed"),
     ("both", "both", DIES, "allowed"),
+    ("regional_volume", "regional_volume", CRASHES_FOR_GOOD, "refused"),
+    ("regional_replica", "regional_volume", DIES, "allowed"),
+)
+
+
+POOLS: tuple[tuple[Wanted, VolumeSharing], ...] = (
+    (Wanted.FIRST, "allowed"),
+    (Wanted.ELSEWHERE, "allowed"),
+    (Wanted.ELSEWHERE, "refused"),
 )
 
 
 def stories(is_hard: bool, seeds: Sequence[int]) -> Iterator[Piece]:
     for name, strategy, begins, sharing in DEATHS:
         for seed in seeds:
-            story = Story(f"{name}/{seed}", strategy, begins, seed, is_hard, sharing)
+            story = Story(f"{name}/{seed}", strategy, begins, seed, is_hard, sharing, name == WITH_VM)
             yield Piece(story.name, lambda story=story: play(story), not is_hard)  # type: ignore[misc]
+
+
+def pools(is_hard: bool, seeds: Sequence[int]) -> Iterator[Piece]:
+    """A warm pool that is rented from nothing, of each form."""
+    for wanted, sharing in POOLS:
+        for seed in seeds:
+            one = Provision(f"pool_{wanted.value}_{sharing}/{seed}", wanted, sharing, seed, is_hard)
+            yield Piece(one.name, lambda one=one: provision(one), not is_hard, "debt provision_pool")  # type: ignore[misc]
 
 
 def frozen() -> Iterator[Piece]:
@@ -170,7 +209,7 @@ def run(
 
 def boundaries(piece: Piece) -> tuple[End, list[str]]:
     """How it ends uncrashed, and what it passes. Raise ValueError where even that ends badly."""
-    wire = _Wire()
+    wire = _Wire(of=piece.of)
     with _wired(wire):
         end = piece.play()
     if end.left:
@@ -179,7 +218,7 @@ def boundaries(piece: Piece) -> tuple[End, list[str]]:
 
 
 def crash_at(piece: Piece, point: str, wanted: End, harm: Harm = Harm.CRASH) -> Crash:
-    wire = _Wire(point, harm)
+    wire = _Wire(point, harm, piece.of)
     with _wired(wire):
         found = piece.play()
     if not wire.tripped.is_set():
@@ -191,14 +230,18 @@ def crash_at(piece: Piece, point: str, wanted: End, harm: Harm = Harm.CRASH) -> 
 class _Wire(Tripwire):
     """Does its harm at the target, once: kills the replica, which starts again on the same store, or harms the store."""
 
-    def __init__(self, target: str | None = None, harm: Harm = Harm.CRASH) -> None:
+    def __init__(self, target: str | None = None, harm: Harm = Harm.CRASH, of: str = "") -> None:
         super().__init__(target, is_armed=True)
         self.replica: Replica | None = None
-        self._harm = harm
+        self._harm, self._of = harm, of
+        self._times: Counter[str] = Counter()
 
     async def _pass(self, point: str) -> None:
-        if self.tripped.is_set():
+        if self.tripped.is_set() or self._of not in point:
             return
+        if self._of:
+            self._times[point] += 1
+            point = f"{point}, {self._times[point]}"
         self.points.setdefault(point)
         if point == self.target:
             assert self.replica is not None
@@ -280,15 +323,21 @@ def play(story: Story) -> End:
 
 
 async def _play(loop: VirtualLoop, story: Story) -> End:
-    theatre = Theatre(Plan(story.seed, 1, 1, (story.strategy,), story.sharing, hosts=HOSTS), loop)
+    plan = Plan(story.seed, 1, 1, (story.strategy,), story.sharing, hosts=HOSTS, cpu_vms=story.has_vm)
+    theatre = Theatre(plan, loop)
     oracle = Oracle(theatre)
     theatre.on_commit, theatre.on_call = oracle.on_commit, oracle.on_call
     theatre.on_answer, theatre.on_world = oracle.on_answer, oracle.on_world
+    theatre.on_vm_call = oracle.on_vm_call
     theatre.begin()
     theatre.replicas[0].start()
     await theatre.clock.sleep(5.0)
     await theatre.register()
     await theatre.clock.sleep(WARM_UP_S)
+    while (
+        still_open(theatre) or (story.has_vm and not theatre.books.copies())
+    ) and theatre.clock.monotonic() < READY_S:
+        await theatre.clock.sleep(1.0)  # What is crashed before the death is made up for: a copy, a standby.
     weather = Weather(theatre, oracle.seen)
     if story.is_hard:
         _turn(theatre)
@@ -318,9 +367,35 @@ def _turn(theatre: Theatre) -> None:
     spawn(None, clear(), "the weather")
 
 
-async def _until_done(theatre: Theatre, oracle: Oracle) -> End:
+def provision(one: Provision) -> End:
+    return run_virtually(lambda loop: _provision(loop, one))
+
+
+async def _provision(loop: VirtualLoop, one: Provision) -> End:
+    plan = Plan(one.seed, 1, 1, ("both",), one.sharing, hosts=HOSTS, pools=(one.wanted,))
+    theatre = Theatre(plan, loop)
+    oracle = Oracle(theatre)
+    theatre.on_commit, theatre.on_call = oracle.on_commit, oracle.on_call
+    theatre.on_answer, theatre.on_world = oracle.on_answer, oracle.on_world
+    theatre.begin()
+    theatre.replicas[0].start()
+    await theatre.clock.sleep(5.0)
+    await theatre.register()
+    if one.is_hard:
+        _turn(theatre)
+    left = await _until_quiet(theatre, oracle)
+    (machine,) = theatre.books.machines()
+    world = theatre.world.world
+    serving = sum(body.serves for body in theatre.world.bodies.of.values())
+    beside = (machine.standby is not None) + len(machine.prepared)
+    outcome = f"{len(world.instances)} instances, {beside} of them beside it, {len(world.volumes.volumes)} volumes"
+    return End(outcome, len(theatre.books.failovers()), serving, (*(str(one) for one in oracle.violations), *left))
+
+
+async def _until_quiet(theatre: Theatre, oracle: Oracle, least: float = 90.0) -> list[str]:
+    """Until nothing is left and stays so for a while; what is left in the end."""
     deadline, quiet_since, left = theatre.clock.monotonic() + ENDS_S, 0.0, ["never looked at"]
-    least = theatre.clock.monotonic() + 90.0
+    least += theatre.clock.monotonic()
     while theatre.clock.monotonic() < deadline and not oracle.violations:
         await theatre.clock.sleep(2.0)
         oracle.on_second()
@@ -329,6 +404,11 @@ async def _until_done(theatre: Theatre, oracle: Oracle) -> End:
         quiet_since = now if left else quiet_since
         if not left and now > least and now - quiet_since >= QUIET_S:
             break
+    return left
+
+
+async def _until_done(theatre: Theatre, oracle: Oracle) -> End:
+    left = await _until_quiet(theatre, oracle)
     books = theatre.books
     rows, (machine,) = books.failovers(), books.machines()
     serving = sum(body.serves for body in theatre.world.bodies.of.values())

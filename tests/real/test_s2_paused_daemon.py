@@ -7,7 +7,7 @@ is refused, and what a call that was in flight still rents never serves and is d
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from tests.real.books import Books, books, until
-from tests.real.truth import rented_for, watching
+from tests.real.truth import rented_for, rented_now, surplus_after, watching
 from tests.servers import databases
 from tests.servers.kafka import KafkaBroker
 from tests.servers.stack import Stack
@@ -24,7 +24,6 @@ from tests.stories import differences, wait_for_success, wait_until_healthy
 SPEED = 10.0
 PAUSE_S = 60.0
 """Of the world's time: longer than a lease and than the broker's patience with a member."""
-GONE_WITHIN_S = 120.0
 WARM_POOL = (
     *("check_standby", "fence_primary", "start_standby", "await_running"),
     *("verify_workspace", "start_agent", "await_heartbeat", "hand_over"),
@@ -136,28 +135,6 @@ def test_what_a_paused_daemon_held_at_each_boundary_is_finished_by_the_other(
             assert len(rented) == len(set(rented)), "rented twice under one label"
             assert set(rented) <= rows.labels(failover), "rented without a journal"
     assert not truth.wrongs
-
-
-def rented_now(stack: Stack, failovers: Iterable[str]) -> dict[int, bool]:
-    """The rentals of these failovers, and whether each serves, by the provider's truth."""
-    marks = [f"-{failover}-" for failover in failovers]
-    rows = [row for row in stack.world()["instances"] if any(mark in (row["label"] or "") for mark in marks)]
-    return {row["id"]: row["serving"] for row in rows}
-
-
-def surplus_after(stack: Stack, failovers: Iterable[str], before: dict[int, bool]) -> set[int]:
-    """What was still rented after the pause, all failovers being over: it never serves, and is gone within two minutes of
-    the world's time (facts/scenarios.md, S2)."""
-    names, surplus = tuple(failovers), set()
-    deadline = time.monotonic() + GONE_WITHIN_S / SPEED
-    while time.monotonic() < deadline:
-        fresh = {number: serves for number, serves in rented_now(stack, names).items() if number not in before}
-        assert not any(fresh.values()), f"a surplus rental serves: {fresh}"
-        surplus |= fresh.keys()
-        time.sleep(0.1)
-    left = surplus & rented_now(stack, names).keys()
-    assert not left, f"not destroyed within {GONE_WITHIN_S:.0f} s: {left}"
-    return surplus
 
 
 @contextmanager

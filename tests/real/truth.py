@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +15,8 @@ import httpx
 from tests.servers.stack import Stack
 
 LOOK_EVERY_REAL_S = 0.1
+GONE_WITHIN_S = 120.0
+"""What a call that was in flight still rents must be gone so many seconds of the world's time later."""
 
 
 @dataclass
@@ -58,7 +61,7 @@ class Truth:
         now = datetime.fromisoformat(world["now"])
         working: dict[str, list[int]] = {}
         for row in world["instances"]:
-            machine, works = row["env"].get("FAILOVERD_MACHINE_ID"), bool(row["serving"] and row["agents"])
+            machine, works = row["env"].get("FAILOVERD_MACHINE_ID"), _works(row)
             created_at = datetime.fromisoformat(row["created_at"])
             known = self.rentals.setdefault(row["id"], Rental(row["id"], machine, row["label"], created_at, now))
             known.seen_at, known.worked = now, known.worked or works
@@ -67,6 +70,11 @@ class Truth:
         for machine, instances in working.items():
             if len(instances) > 1:
                 self.wrongs.append(f"{now}: {instances} work for machine {machine} at the same time")
+
+
+def _works(row: Any) -> bool:
+    """A container alone does nothing: the customer's onstart waits until its instance is the machine."""
+    return bool(row["serving"] and row["agents"])
 
 
 @contextmanager
@@ -95,3 +103,25 @@ def watching(stack: Stack) -> Iterator[Truth]:
 def rented_for(truth: Truth, failover: str) -> list[str]:
     """The labels of all that was ever rented for the failover."""
     return [rental.label for rental in truth.rentals.values() if f"-{failover}-" in (rental.label or "")]
+
+
+def rented_now(stack: Stack, failovers: Iterable[str]) -> dict[int, bool]:
+    """The rentals of these failovers, and whether each does its machine's work, by the provider's truth."""
+    marks = [f"-{failover}-" for failover in failovers]
+    rows = [row for row in stack.world()["instances"] if any(mark in (row["label"] or "") for mark in marks)]
+    return {row["id"]: _works(row) for row in rows}
+
+
+def surplus_after(stack: Stack, failovers: Iterable[str], before: dict[int, bool]) -> set[int]:
+    """What was still rented after the pause, all failovers being over: it never serves, and is gone within two minutes of
+    the world's time (facts/scenarios.md, S2)."""
+    names, surplus = tuple(failovers), set()
+    deadline = time.monotonic() + GONE_WITHIN_S / stack.speed
+    while time.monotonic() < deadline:
+        fresh = {number: works for number, works in rented_now(stack, names).items() if number not in before}
+        assert not any(fresh.values()), f"a surplus rental works: {fresh}"
+        surplus |= fresh.keys()
+        time.sleep(LOOK_EVERY_REAL_S)
+    left = surplus & rented_now(stack, names).keys()
+    assert not left, f"not destroyed within {GONE_WITHIN_S:.0f} s: {left}"
+    return surplus

@@ -10,7 +10,9 @@ from tests.scenarios.script import Unreadable, numbers, seconds
 _LINE = re.compile(r"(\d+):(\d+)  (.*)$")
 _FAILOVERS = re.compile(r"(at most )?(\d+|no) (automatic )?failovers?(?: of machines? ([\d,\- ]+))?$")
 _ALERTS = re.compile(r"(\d+|no) alerts? (\S+)(?: within (\d+ ?s) of (.+))?$")
-_CALLS = re.compile(r"(at most )?(\d+|no) (create|destroy|stop|start|reboot|delete volume) calls?$")
+_CALLS = re.compile(
+    r"(at most )?(\d+|no) (create|destroy|stop|start|reboot|create volume|clone volume|delete volume) calls?$"
+)
 _SAID = re.compile(r"said: (.+)$")
 _UNSAID = re.compile(r"never said: (.+)$")
 _NOT_BEFORE = re.compile(r"no failover( of machine \d+)? before (.+)$")

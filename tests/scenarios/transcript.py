@@ -14,7 +14,7 @@ from machines.ports import Clock
 _STEP = re.compile(r"machine \d+: [a-z_]+ [a-z_]+$")
 _FAILOVER = re.compile(r"\b(fo_[a-z0-9]+)")
 _FOR_MANY = re.compile(r"\d+:\d+  (\* |.*failover fo-|.*alert (?!machine-)|operator|BROKEN)|never seen")
-_CALL = re.compile(r"  ((?:create|destroy|stop|start|reboot|delete volume|label) \S+: .+)$")
+_CALL = re.compile(r"  ((?:create|destroy|stop|start|reboot|(?:create|clone|delete) volume|label) \S+: .+)$")
 _CALLS_SHOWN = 2
 _UNHEARD = frozenset({"weather", "provider"})
 """What the script itself says, and what the provider says to others."""

@@ -11,7 +11,7 @@ from adapters.sim.faults import Fault, FaultKind
 from adapters.sim.instances import Instance
 from adapters.sim.memory_bodies import MemoryBody
 from adapters.virtual_clock import spawn
-from daemon.commands import Asked
+from daemon.asked import Asked
 from daemon.simulation.replica import Replica
 from daemon.simulation.weather import Event
 from events import codec, topics

@@ -12,7 +12,7 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -35,6 +35,8 @@ class Weather:
     down: bool = True
     is_cut: bool = False
     """Connections are reset, and new ones too."""
+    held: bytes | None = None
+    """What begins with this waits on its way up."""
 
 
 CLEAR = Weather()
@@ -62,6 +64,7 @@ class FaultProxy:
         self._weather = CLEAR
         self._changed = asyncio.Event()
         self._wires: set[_Wire] = set()
+        self._held = 0
         self.went_up: deque[tuple[float, bytes]] = deque(maxlen=REMEMBERED)
         """When bytes were passed to the server (monotonic), and how they began."""
         self._loop = asyncio.new_event_loop()
@@ -81,6 +84,15 @@ class FaultProxy:
     def silence(self, *, up: bool = True, down: bool = True) -> None:
         """Bytes wait in the named directions; connections stay, and new ones are accepted."""
         self._become(replace(self._weather, up=not up, down=not down))
+
+    def hold(self, beginning: bytes) -> None:
+        """What begins so waits on its way up, as if the network were slow for it alone; everything else passes."""
+        self._become(replace(self._weather, held=beginning))
+
+    @property
+    def holds(self) -> int:
+        """How many chunks wait because of how they begin."""
+        return self._call(lambda: self._held)
 
     def cut(self) -> None:
         """Reset every connection, and each new one."""
@@ -158,8 +170,8 @@ class FaultProxy:
     async def _pass(self, wire: _Wire, reader: asyncio.StreamReader, from_server: asyncio.StreamReader) -> None:
         assert wire.server is not None
         async with asyncio.TaskGroup() as group:
-            ups = self._pump(reader, wire.server, lambda weather: weather.up, self._note)
-            downs = self._pump(from_server, wire.client, lambda weather: weather.down, lambda chunk: None)
+            ups = self._pump(reader, wire.server, lambda weather: weather.up, self._send_up)
+            downs = self._pump(from_server, wire.client, lambda weather: weather.down, _let_pass)
             wire.tasks = [group.create_task(ups), group.create_task(downs)]
 
     async def _pump(
@@ -167,7 +179,7 @@ class FaultProxy:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         passes: Callable[[Weather], bool],
-        note: Callable[[bytes], None],
+        before: Callable[[bytes], Awaitable[None]],
     ) -> None:
         """Until one side ends; a half that was closed is closed on the other side too."""
         while True:
@@ -178,12 +190,18 @@ class FaultProxy:
                 await self._changed.wait()
             if not chunk:
                 break
-            note(chunk)
+            await before(chunk)
             writer.write(chunk)
             await writer.drain()
         writer.write_eof()
 
-    def _note(self, chunk: bytes) -> None:
+    async def _send_up(self, chunk: bytes) -> None:
+        self._held += 1
+        try:
+            while self._weather.held is not None and chunk.startswith(self._weather.held):
+                await self._changed.wait()
+        finally:
+            self._held -= 1
         self.went_up.append((time.monotonic(), chunk[:HEAD]))
 
     def _reset_all(self) -> None:
@@ -198,6 +216,10 @@ class FaultProxy:
         for writer in (wire.client, wire.server):
             if writer is not None:
                 _reset(writer)
+
+
+async def _let_pass(chunk: bytes) -> None:
+    """Nothing stops the way down but the weather."""
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:

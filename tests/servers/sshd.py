@@ -17,23 +17,25 @@ CONFIGURATION = """\
 Port {port}
 ListenAddress 127.0.0.1
 HostKey {folder}/host_ed25519
-AuthorizedKeysFile {folder}/authorized_keys
+AuthorizedKeysFile {folder}/authorized_keys {folder}/home/.ssh/authorized_keys
 PidFile none
 StrictModes no
 UsePAM no
 PasswordAuthentication no
 PermitRootLogin prohibit-password
-SetEnv FAILOVERD_TEST_HOME={folder}/home
+SetEnv FAILOVERD_TEST_HOME={folder}/home{own_home}
 Subsystem sftp internal-sftp
 """
 
 
 class Sshd:
-    """A machine to log in to. HOME is the account's own; commands find their sandbox in FAILOVERD_TEST_HOME."""
+    """A machine to log in to. HOME is the account's own unless the machine has `own_home`; commands find their sandbox in
+    FAILOVERD_TEST_HOME either way."""
 
     host = "127.0.0.1"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, own_home: bool = False) -> None:
+        self._own_home = f" HOME={folder}/home" if own_home else ""
         self.folder = folder
         self.port = 0
         self.user = getpass.getuser()
@@ -72,7 +74,7 @@ class Sshd:
     def _start(self, port: int) -> None:
         self.port = port
         configuration = self.folder / "sshd_config"
-        configuration.write_text(CONFIGURATION.format(port=port, folder=self.folder))
+        configuration.write_text(CONFIGURATION.format(port=port, folder=self.folder, own_home=self._own_home))
         # sshd starts itself again for each connection, so it wants its absolute path.
         self._process = ServerProcess([str(SSHD), "-D", "-e", "-f", str(configuration)], self.folder / "sshd.log")
         self._process.start(lambda: _greets(port), limit_s=10.0)
@@ -86,11 +88,11 @@ class Sshd:
 
 
 @contextmanager
-def sshd_server(folder: Path) -> Iterator[Sshd]:
+def sshd_server(folder: Path, *, own_home: bool = False) -> Iterator[Sshd]:
     rung = sshd_rung()
     if rung.way is Way.NONE:
         unavailable(rung.what)
-    server = Sshd(folder)
+    server = Sshd(folder, own_home=own_home)
     try:
         server.start()
         yield server

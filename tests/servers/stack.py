@@ -128,9 +128,12 @@ class Stack:
         answer = self._http.get(f"{self.voice.url}/api/v1{path}", params=parameters, headers=BEARER)
         return answer.raise_for_status().json()
 
-    def post(self, path: str, body: Any = None, timeout_s: float = 10.0) -> httpx.Response:
+    def post(
+        self, path: str, body: Any = None, timeout_s: float = 10.0, headers: Mapping[str, str] | None = None
+    ) -> httpx.Response:
         """POST below /api/v1, with a connection of its own: it may be called from another thread."""
-        return httpx.post(f"{self.voice.url}/api/v1{path}", json=body, headers=BEARER, timeout=timeout_s)
+        own = {**BEARER, **(headers or {})}
+        return httpx.post(f"{self.voice.url}/api/v1{path}", json=body, headers=own, timeout=timeout_s)
 
     def machine(self, machine: int) -> Any:
         return self.get(f"/machines/{machine}")

@@ -15,7 +15,7 @@ from typing import Any
 
 from daemon.simulate import be_quiet
 from daemon.simulation.run import Outcome, simulate
-from daemon.simulation.scenarios import Scenario
+from daemon.simulation.scenarios import BESIDE, Scenario
 from daemon.simulation.weather import Event
 
 Patch = Callable[[Callable[[Any, str, Any], None]], None]
@@ -174,12 +174,12 @@ def _onstart_not_held_back(plant: Any) -> None:
 
 
 def _orphans_never_looked_for(plant: Any) -> None:
-    from daemon.sweep import Sweep
+    from daemon.orphan_instances import OrphanInstances
     from machines.strategies import candidates
 
     async def nothing(self: Any, *ignored: Any) -> None: ...
 
-    plant(Sweep, "find_orphans", nothing)
+    plant(OrphanInstances, "find", nothing)
     plant(candidates._Race, "_debt", lambda self, candidate, why: None)
     plain = candidates._Race._drop
 
@@ -199,12 +199,47 @@ def _silence_alone_kills(plant: Any) -> None:
     plant(admission, "judge", lambda evidence, policy: Judgement(Verdict.DEAD, "it is silent"))
 
 
+def _vm_made_before_it_is_claimed(plant: Any) -> None:
+    from adapters.sql.debts_tx import DebtStatements
+
+    plant(DebtStatements, "bind_vm", lambda self, debt, place, claimed_at: True)
+
+
+def _vm_of_a_lost_answer_forgotten(plant: Any) -> None:
+    """Another name for each try, and no look for what is left under the former ones."""
+    from daemon.cpu_standbys import CpuStandbys
+    from daemon.cpu_vm_watch import CpuVmWatch
+    from machines.errors import Unknown
+
+    plain = CpuStandbys._create
+
+    async def create(self: Any, cloud: Any, debt: Any) -> None:
+        try:
+            await plain(self, cloud, debt)
+        except Unknown:
+            [now] = [
+                one for one in await self._store.transact(lambda tx: tx.open_debts(debt.machine)) if one.id == debt.id
+            ]
+            await self._store.transact(lambda tx: tx.bind_vm(now, None, None))
+            raise
+
+    async def look(*_: Any) -> None: ...
+
+    plant(CpuStandbys, "_create", create)
+    plant(CpuVmWatch, "_find_lost", look)
+
+
 def story(*events: Event, minutes: int = 12, replicas: int = 1) -> Scenario:
     """One in which the safeguard is needed."""
     return Scenario("S0", "a story for one bug", {}, (replicas,), minutes, fixed=events)
 
 
+def with_vms(*events: Event) -> Scenario:
+    return replace(BESIDE["V1"], fixed=events, minutes=12, replicas=(1,))
+
+
 CRASH, DIES = "container_crashes", "host_dies"
+
 PLANTED = (
     Planted("failed step not undone", story(Event(20, CRASH), Event(75, "operator", 0, 0, "cancel")), _step_not_undone, "warm_pool"),
     Planted("claim not journaled", story(Event(20, DIES)), _claim_not_journaled, "cpu_standby"),
@@ -220,6 +255,8 @@ PLANTED = (
     Planted("pause ignored", story(Event(20, "operator", 0, 0, "pause"), Event(25, CRASH)), _pause_ignored, "all"),
     Planted("onstart not held back", story(Event(20, CRASH)), _onstart_not_held_back, "cpu_standby"),
     Planted("losers forgotten", story(Event(20, CRASH)), _orphans_never_looked_for, "cpu_standby"),
+    Planted("VM made before it is claimed", with_vms(Event(20, "vm_is_deleted", 0)), _vm_made_before_it_is_claimed, "cpu_standby"),
+    Planted("VM of a lost answer forgotten", with_vms(Event(20, "vm_is_deleted", 0), Event(21, "vm_provider_fails", 0, 200, "timeout_after compute.insert 0")), _vm_of_a_lost_answer_forgotten, "cpu_standby"),
     Planted("silence alone kills", story(Event(20, "agent_dies", 0, 300)), _silence_alone_kills, "all"),
 )  # fmt: skip
 

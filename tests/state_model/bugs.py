@@ -142,12 +142,8 @@ def _one_source_is_enough(plant: Plant) -> None:
 
 
 def _a_pause_does_not_hold(plant: Plant) -> None:
-    plain = admission._admit_automatic
-    plant(
-        admission,
-        "_admit_automatic",
-        lambda machine, request, facts, *rest: plain(machine, request, replace(facts, pause=None), *rest),
-    )
+    plain = admission._not_paused
+    plant(admission, "_not_paused", lambda facts, *rest: plain(replace(facts, pause=None), *rest))
 
 
 def _nothing_is_held(plant: Plant) -> None:

@@ -30,7 +30,7 @@ from machines.failover import (
     Won,
 )
 from machines.model import DebtKind, FenceGrade, Machine, Mode, Rung, Setting, Source, Word
-from machines.states import EDGES, Edge, State, Trigger, is_attempt
+from machines.states import ATTEMPTS, EDGES, Edge, State, Trigger
 from tests.state_model.configuration import POLICY
 from tests.state_model.moves import Move
 
@@ -97,7 +97,7 @@ def the_fence_rises_by_one_where_somebody_new_acts_and_nowhere_else(step: Step) 
 def a_failover_stands_exactly_in_its_attempts_state(step: Step) -> str | None:
     running, state = step.after.failover, step.after.state
     if running is None:
-        return "no failover runs in an attempt's state" if is_attempt(state) else None
+        return "no failover runs in an attempt's state" if state in ATTEMPTS else None
     if running.fence != step.after.fence:
         return f"the failover has fence {running.fence}, the machine {step.after.fence}"
     wanted = State.DETECTING if running.rung is Rung.REPAIR_PRIMARY else State(f"{running.rung.value}_attempt")
@@ -202,7 +202,7 @@ def nothing_automatic_begins_without_the_fleets_leave(step: Step) -> str | None:
     if facts.pause is not None or not facts.pause_is_readable or facts.crowd.running >= POLICY.max_concurrent:
         return f"the fleet says no: {facts}"
     until = quarantined_until(before, POLICY)
-    if facts.last_automatic_end is not None or (until is not None and step.now < until):
+    if facts.rested is not None or (until is not None and step.now < until):
         return "it cools down, or is in quarantine"
     words = {said.word for said in before.evidence.testimonies} if before.evidence else set()
     if facts.blind is not None and not words & {Word.DEAD, Word.GONE, Word.CRASHED}:
@@ -230,7 +230,7 @@ def _why_unproved(machine: Machine, now: datetime) -> str | None:
     provider, ssh = words.get(Source.PROVIDER, Word.UNKNOWN), words.get(Source.SSH, Word.UNKNOWN)
     if provider is Word.GONE:
         return None
-    if ssh is Word.ALIVE or provider in (Word.UNKNOWN, Word.STOPPED):
+    if ssh is Word.ALIVE or provider in (Word.UNKNOWN, Word.STOPPED, Word.UNPAID, Word.STOPPING):
         return f"the provider says {provider.value}, SSH {ssh.value}"
     lasted = evidence.dead_since is not None and (evidence.at - evidence.dead_since).total_seconds() >= 30
     agree = ssh is Word.DEAD and provider in (Word.DEAD, Word.CRASHED)

@@ -88,6 +88,8 @@ ROUNDS = (
     ((Source.PROVIDER, Word.CRASHED), (Source.SSH, Word.DEAD)),
     ((Source.PROVIDER, Word.GONE), (Source.SSH, Word.UNKNOWN)),
     ((Source.PROVIDER, Word.STOPPED), (Source.SSH, Word.DEAD)),
+    ((Source.PROVIDER, Word.UNPAID), (Source.SSH, Word.DEAD)),
+    ((Source.PROVIDER, Word.STOPPING), (Source.SSH, Word.ALIVE)),
     ((Source.PROVIDER, Word.UNKNOWN), (Source.SSH, Word.DEAD)),
 )
 """Each verdict by each way to it."""
@@ -153,7 +155,7 @@ def _gate(machine: Machine, now: datetime) -> Iterator[Move]:
     paused = replace(FREE, pause=bad.pause)
     unreadable = replace(FREE, pause_is_readable=False)
     blind, full = replace(FREE, blind=bad.blind), replace(FREE, crowd=bad.crowd)
-    cooling = replace(FREE, last_automatic_end=now)
+    cooling = replace(FREE, rested=timedelta(0))
     for facts in (FREE, paused, unreadable, blind, full, cooling, bad):
         yield from _answered(machine, wish, facts, now, Kind.GATE)
 

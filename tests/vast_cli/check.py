@@ -105,6 +105,8 @@ class Check:
             ("label instance", self.label_instance),
             ("reboot instance", self.reboot_instance),
             ("ssh-url", self.ssh_url),
+            ("logs", self.logs),
+            ("recycle instance", self.recycle_instance),
             ("destroy instance", self.destroy_instance),
             ("create interruptible instance", self.create_interruptible),
             ("change bid", self.change_bid),
@@ -168,6 +170,14 @@ class Check:
     async def ssh_url(self) -> None:
         url = (await self._cli("ssh-url", str(self._id))).strip()
         expect(url == f"ssh://root@127.0.0.1:{self._instance.port}", url)
+
+    async def logs(self) -> None:
+        text = await self._cli("logs", str(self._id), "--tail", "1")
+        expect("onstart: echo hi" in text, text)
+
+    async def recycle_instance(self) -> None:
+        await self._cli("recycle", "instance", str(self._id))
+        await self._until("recycled", lambda: self._instance.ssh_open and self._instance.starts == 4)
 
     async def destroy_instance(self) -> None:
         await self._cli("destroy", "instance", str(self._id), "-y")

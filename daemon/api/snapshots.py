@@ -1,0 +1,42 @@
+"""GET /machines/{id}/snapshots: what a restore could choose from, asked of the store now."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import Field
+from starlette.responses import JSONResponse
+
+from daemon.api.auth import Known
+from daemon.api.documents import SnapshotsAnswer
+from daemon.api.parameters import MachineNumber, StrictQuery, Whole
+from daemon.api.services import Wired
+from daemon.api.views import age_s
+
+router = APIRouter(prefix="/machines", tags=["machines"])
+
+
+class SnapshotsQuery(StrictQuery):
+    limit: Annotated[int, Field(ge=1, le=100), Whole] = 20
+
+
+@router.get("/{machine_id}/snapshots", responses={200: {"model": SnapshotsAnswer}})
+async def list_snapshots(
+    machine_id: MachineNumber, query: Annotated[SnapshotsQuery, Query()], services: Wired, _: Known
+) -> JSONResponse:
+    """The machine's verified snapshots, the newest first."""
+    machine = await services.machine(machine_id)
+    found = await services.snapshots.verified(machine.id, query.limit)
+    now = services.clock.now()
+    rows = [
+        {
+            "snapshot_id": snapshot.id,
+            "machine_id": snapshot.machine,
+            "taken_at": snapshot.taken_at.isoformat(),
+            "age_seconds": age_s(snapshot.taken_at, now),
+            "size_bytes": snapshot.size_bytes,
+        }
+        for snapshot in found
+    ]
+    return JSONResponse({"snapshots": rows, "count": len(rows)})

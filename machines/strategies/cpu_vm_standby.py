@@ -1,0 +1,247 @@
+"""The CPU standby of a machine that has a VM: it serves while a GPU is found, and what was written there is carried over.
+
+choose_snapshot -> fence_primary -> serve_meanwhile -> rent_candidate -> restore -> verify -> carry_over -> start_agent
+-> await_heartbeat -> hand_over
+
+The VM serves only where its copy of the workspace is the newest verified data; then the replacement's workspace is made
+what the VM's is. From the moment at which it serves, a cancel is too late: it may have taken writes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from machines.cpu_vm import WorkspaceCopy
+from machines.errors import NotYet, Refused, StepError
+from machines.journal import Mark
+from machines.model import MachineId, Rung, Snapshot
+from machines.ports import RestoreReport, VmWorkspaces
+from machines.saga import Step, StepContext, Strategy
+from machines.strategies import candidates, cpu_standby, serving
+from machines.strategies.candidates import Winner
+from machines.strategies.cpu_standby import AWAIT_HEARTBEAT, START_AGENT, Verified
+from machines.strategies.fencing import FENCE_PRIMARY
+
+_SERVE_AGAIN = timedelta(seconds=5)
+_UNREACHABLE = timedelta(seconds=30)
+_LOOKS_FOR_SERVICE = 15
+"""A VM that has not begun to serve by then does not keep the search for a GPU waiting."""
+_NO_DATA = ("no_snapshot", "snapshot_too_old")
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenWork:
+    """The snapshot to begin with (None: there is none), and the VM's copy where that is newer."""
+
+    id: str | None
+    machine: MachineId
+    taken_at: datetime
+    """Of what is newer."""
+    size_bytes: int
+    age_s: float
+    snapshot_taken_at: datetime | None = None
+    copy: WorkspaceCopy | None = None
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        if self.id is None:
+            return None
+        return Snapshot(self.id, self.machine, self.snapshot_taken_at or self.taken_at, self.size_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Meanwhile:
+    serves: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class CarriedOver:
+    files: int
+    size_bytes: int
+    from_vm: bool
+    why: str = ""
+
+
+async def choose_work(ctx: StepContext) -> ChosenWork:
+    """The newest verified data: a VM that serves already has it, whatever else there is."""
+    copy = await _usable_copy(ctx)
+    if copy is None and _serves(ctx):
+        raise Refused("provider_unavailable", f"the CPU VM has the newest work, and {_why_unusable(ctx)}")
+    try:
+        snapshot = await cpu_standby.choose_snapshot(ctx)
+    except Refused as refused:
+        if copy is None or refused.code not in _NO_DATA:
+            raise
+        if ctx.failover.primary_was_alive and not await ctx.cloud.search(candidates.query_for(ctx)):
+            raise Refused("no_offer_matches", "nothing could replace the primary, so it is left alone") from refused
+        return ChosenWork(None, ctx.machine.id, copy.taken_at, copy.size_bytes, _age(ctx, copy.taken_at), None, copy)
+    at, found = snapshot.taken_at, snapshot
+    if copy is None or (copy.taken_at < at and not _serves(ctx)):
+        return ChosenWork(found.id, found.machine, at, found.size_bytes, found.age_s, at)
+    return ChosenWork(
+        found.id, found.machine, copy.taken_at, found.size_bytes, _age(ctx, copy.taken_at), found.taken_at, copy
+    )
+
+
+def _age(ctx: StepContext, at: datetime) -> float:
+    return (ctx.clock.now() - at).total_seconds()
+
+
+def _why_unusable(ctx: StepContext) -> str:
+    if ctx.vms is None:
+        return "this daemon cannot reach it: no provider of CPU VMs is configured; remedy: give the section gce"
+    return "no copy of it is known; remedy: fetch that work by hand, then give it up (cpu_standby.give_up_work)"
+
+
+def _serves(ctx: StepContext) -> bool:
+    return ctx.machine.cpu_standby is not None and ctx.machine.cpu_standby.serving is not None
+
+
+async def _usable_copy(ctx: StepContext) -> WorkspaceCopy | None:
+    found = await ctx.vms.newest(ctx.machine) if ctx.vms is not None else None
+    if found is None or (_age(ctx, found.taken_at) > ctx.policy.max_snapshot_age_s and not _serves(ctx)):
+        return None
+    return found
+
+
+async def serve_meanwhile(ctx: StepContext) -> Meanwhile:
+    """The VM serves as soon as it can, and is no reason to wait for long: what it lacks is found elsewhere."""
+    if ctx.vms is None or ctx.output(CHOOSE_WORK).copy is None:
+        return Meanwhile(False, "its VM has no copy that is the newest verified data")
+    try:
+        found = await ctx.vms.serve(ctx.machine)
+    except Refused as refused:
+        return Meanwhile(False, refused.why)
+    except StepError as error:
+        looks = sum(entry.step == SERVE_MEANWHILE.name and entry.mark is Mark.WAITING for entry in ctx.entries)
+        if looks >= _LOOKS_FOR_SERVICE:
+            return Meanwhile(False, f"given up: {error}")
+        raise NotYet(f"the VM does not serve yet: {error}", _SERVE_AGAIN) from error
+    await ctx.fleet.point_at_vm(ctx.machine.id, ctx.failover, found)
+    return Meanwhile(True, f"at {found.host}:{found.port}")
+
+
+async def end_service(ctx: StepContext) -> None:
+    """A primary that lives is started again, unless the VM has taken writes: those are never given up. One that is dead
+    serves less than the VM does."""
+    standby = ctx.machine.cpu_standby
+    if standby is None or standby.vm is None:
+        return
+    if ctx.vms is None:
+        # One that is pointed at goes on serving; of another that was asked nobody knows whether it does.
+        if standby.serving is None and ctx.output(CHOOSE_WORK).copy is not None:
+            raise NotYet(f"the CPU VM may serve, and {_why_unusable(ctx)}", _UNREACHABLE)
+        return
+    lives = ctx.failover.primary_was_alive or ctx.failover.primary_spoke
+    is_pointed_at = standby.serving is not None
+    if is_pointed_at and not lives:
+        await _go_on_serving(ctx, ctx.vms)
+    elif await ctx.vms.end(ctx.machine, standby.vm, unless_written=is_pointed_at):
+        await ctx.fleet.point_at_vm(ctx.machine.id, ctx.failover, None)
+    else:
+        await _go_on_serving(ctx, ctx.vms)
+
+
+async def _go_on_serving(ctx: StepContext, vms: VmWorkspaces) -> None:
+    """The work that was stopped to be carried over runs again. Whoever looks after VMs tries again where it does not."""
+    try:
+        await ctx.fleet.point_at_vm(ctx.machine.id, ctx.failover, await vms.serve(ctx.machine))
+    except StepError:
+        return
+
+
+async def rent_candidate(ctx: StepContext) -> Winner:
+    return await candidates.rent_candidate(ctx, candidates.Wish(snapshot=ctx.output(CHOOSE_WORK).snapshot))
+
+
+async def restore(ctx: StepContext) -> RestoreReport:
+    snapshot, winner = ctx.output(CHOOSE_WORK).snapshot, ctx.output(RENT_CANDIDATE)
+    if snapshot is None:
+        return RestoreReport(0, 0.0, "no snapshot; all of it comes from the CPU VM")
+    return await ctx.snapshots.restore(
+        snapshot, winner.instance, winner.ssh, ctx.machine.workspace_path, winner.host_key
+    )
+
+
+async def verify(ctx: StepContext) -> Verified:
+    """What the VM brings is compared where it is carried over."""
+    snapshot = ctx.output(CHOOSE_WORK).snapshot
+    return (
+        Verified(0) if snapshot is None else await cpu_standby.verify_against(ctx, snapshot, ctx.output(RENT_CANDIDATE))
+    )
+
+
+async def carry_over(ctx: StepContext) -> CarriedOver:
+    """The VM's work is the newest, so the replacement gets it whole. Where the VM is gone for good, the snapshot is what
+    is left; where it only does not answer, it may still have what was written there."""
+    chosen = ctx.output(CHOOSE_WORK)
+    if chosen.copy is None and not _serves(ctx):
+        return CarriedOver(0, 0, False, "the snapshot is the newest")
+    if ctx.vms is None or chosen.copy is None:
+        raise NotYet(f"the newest work is on the CPU VM, and {_why_unusable(ctx)}", _UNREACHABLE)
+    winner = ctx.output(RENT_CANDIDATE)
+    job = f"carry-{ctx.failover_id}-{ctx.attempt}-{winner.instance}"
+    try:
+        done = await ctx.vms.carry_over(ctx.machine, job, winner.instance, winner.ssh, winner.host_key)
+    except Refused as refused:
+        if refused.code not in _LOST:
+            raise NotYet(f"its VM cannot be reached: {refused.why}", _SERVE_AGAIN) from refused
+        if chosen.snapshot is None:
+            raise Refused("restore_failed", f"the work of its CPU VM is lost: {refused.why}") from refused
+        return CarriedOver(0, 0, False, f"the VM's work is lost: {refused.why}")
+    except StepError as error:
+        waits = sum(entry.step == CARRY_OVER.name and entry.mark is Mark.WAITING for entry in ctx.entries)
+        if waits >= _LOOKS_FOR_SERVICE and chosen.snapshot is not None and not _serves(ctx):
+            return CarriedOver(0, 0, False, f"the VM, which never served, does not answer: {error}")
+        if isinstance(error, NotYet):
+            raise
+        raise NotYet(str(error), _SERVE_AGAIN) from error
+    return CarriedOver(done.files, done.size_bytes, True)
+
+
+_LOST = ("vm_gone", "no_copy")
+
+
+def _data_age_s(ctx: StepContext) -> float:
+    """What the machine wrote after the copy, or the snapshot, is lost."""
+    chosen = ctx.output(CHOOSE_WORK)
+    at = chosen.taken_at
+    if not ctx.output(CARRY_OVER).from_vm and chosen.snapshot_taken_at is not None:
+        at = chosen.snapshot_taken_at
+    return max(0.0, (ctx.failover.started_at - at).total_seconds())
+
+
+CHOOSE_WORK = Step("choose_snapshot", choose_work, ChosenWork, tries=20, waits=20, late="provider_unavailable")
+SERVE_MEANWHILE = Step(
+    "serve_meanwhile",
+    serve_meanwhile,
+    Meanwhile,
+    undo=end_service,
+    tries=20,
+    waits=60,
+    late="provider_unavailable",
+    breaks_off=False,
+)
+RENT_CANDIDATE = replace(cpu_standby.RENT_CANDIDATE, run=rent_candidate)
+RESTORE = replace(cpu_standby.RESTORE, run=restore)
+VERIFY = replace(cpu_standby.VERIFY, run=verify)
+CARRY_OVER = Step("carry_over", carry_over, CarriedOver, tries=20, waits=2000, late="restore_failed")
+HAND_OVER = serving.hand_over(RENT_CANDIDATE, AWAIT_HEARTBEAT, _data_age_s, has_volume=False)
+
+CPU_VM_STANDBY = Strategy(
+    Rung.CPU_STANDBY,
+    (
+        CHOOSE_WORK,
+        FENCE_PRIMARY,
+        SERVE_MEANWHILE,  # once it serves, a cancel is too late
+        RENT_CANDIDATE,
+        RESTORE,
+        VERIFY,
+        CARRY_OVER,
+        START_AGENT,
+        AWAIT_HEARTBEAT,
+        HAND_OVER,
+    ),
+)
