@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from events.newest import newest_first
 from events.topics import Message, TopicProblem, TopicSpec
 from machines.errors import LogUnavailable
 from machines.ports import Clock, Partition
@@ -76,9 +77,11 @@ class EmbeddedLog:
             self._write(message)
         await self._clock.breathe()
 
-    async def newest(self, topic: str, limit: int) -> Sequence[EmbeddedRecord]:
+    async def newest(self, topic: str, limit: int, before: Mapping[int, int]) -> Sequence[EmbeddedRecord]:
         self.check_running()
-        return newest_of([stretch.read(stretch.end - limit, limit) for stretch in self._stretches_of(topic)], limit)
+        ends = [(one, min(one.end, before.get(one.partition.number, one.end))) for one in self._stretches_of(topic)]
+        found = [one.read(end - limit, min(limit, end - one.begin)) for one, end in ends if end > one.begin]
+        return newest_first(found, limit)
 
     async def record(self, partition: Partition, offset: int) -> EmbeddedRecord | None:
         self.check_running()
@@ -129,12 +132,6 @@ class EmbeddedLog:
     def _next_turn(self) -> int:
         self._turn += 1
         return self._turn
-
-
-def newest_of(partitions: Sequence[Sequence[EmbeddedRecord]], limit: int) -> list[EmbeddedRecord]:
-    """Of the ends of all partitions, the newest first."""
-    records = [record for records in partitions for record in records]
-    return sorted(records, key=lambda record: (record.timestamp, record.offset), reverse=True)[:limit]
 
 
 class EmbeddedConsumer:

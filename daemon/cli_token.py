@@ -90,9 +90,9 @@ def create(
 def list_tokens(output: Form = Output.TABLE, url: Url = None, token_file: TokenFile = None) -> None:
     """Show every stored token, revoked ones too; the secrets are nowhere."""
     with client(url, token_file) as api:
-        found = api.get("/tokens")
-    after = [] if found["tokens"] else ["There is no stored token; the one of the settings opens everything."]
-    emit(Answer(found, found["tokens"], TOKENS, after=after), output)
+        found = list(api.pages("/tokens", "tokens"))
+    after = [] if found else ["There is no stored token; the one of the settings opens everything."]
+    emit(Answer({"tokens": found, "count": len(found)}, found, TOKENS, after=after), output)
 
 
 @app.command()

@@ -140,7 +140,7 @@ class ApiClient:
 
     def machines(self, state: str | None = None) -> list[dict[str, Any]]:
         """The whole fleet, or those in one state, page by page."""
-        return list(self._pages("/machines", "machines", filters={} if state is None else {"state": state}))
+        return list(self.pages("/machines", "machines", filters={} if state is None else {"state": state}))
 
     def machine(self, name: str) -> dict[str, Any]:
         """By id, or by name. Raise ClientError where there is none, or more than one of that name."""
@@ -165,7 +165,7 @@ class ApiClient:
         """The newest first, page by page as they are taken; those that are older than `after`."""
         named = {"machine_id": machine, "cursor": after}
         filters = {name: value for name, value in named.items() if value is not None}
-        return self._pages("/failovers", "failovers", 200, filters)
+        return self.pages("/failovers", "failovers", 200, filters)
 
     def failover(self, failover: str) -> dict[str, Any]:
         return dict(self.get(f"/failovers/{failover}"))
@@ -183,9 +183,10 @@ class ApiClient:
             raise _refused(answer, self._door) from None
         return {name: check for name, check in checks.items() if not check["ok"]}
 
-    def _pages(
+    def pages(
         self, path: str, name: str, size: int = _PAGE, filters: Mapping[str, Any] | None = None
     ) -> Iterator[dict[str, Any]]:
+        """All rows of a list, a page at a time as they are taken. Raise ClientError."""
         query: dict[str, Any] = {**(filters or {}), "limit": size}
         while True:
             page = self.get(path, query)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -48,9 +48,9 @@ class DeadLetters:
         self._commands = prefix + topics.COMMANDS
         self._heartbeats = prefix + topics.HEARTBEATS
 
-    async def newest(self, limit: int) -> list[Found]:
-        """Raise LogUnavailable, StoreUnavailable."""
-        return await self._judged(await self._log.newest(self._topic, limit))
+    async def newest(self, limit: int, before: Mapping[int, int]) -> list[Found]:
+        """Those before that offset of the partitions that are named. Raise LogUnavailable, StoreUnavailable."""
+        return await self._judged(await self._log.newest(self._topic, limit, before))
 
     async def replay(self, letter_id: str, audit: AuditRecord) -> Found:
         """Append it to its topic once more; who did so is written down before. Raise Problem (404, 409), LogUnavailable,

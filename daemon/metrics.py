@@ -18,7 +18,7 @@ from daemon.runner import StepTry
 from machines.failover import EndFailover, Observed, Silenced
 from machines.journal import Mark
 from machines.model import Queued
-from machines.ports import Clock
+from machines.ports import Clock, RestoreReport
 from machines.states import State
 
 BUCKETS = (1, 2, 5, 10, 20, 30, 45, 60, 90, 120, 180, 300, 600, 1200)
@@ -56,6 +56,7 @@ class Meters:
         self._tries = self._count(
             "failoverd_failover_step_attempts", "Tries of steps that came to something.", "step", "outcome", "reason"
         )
+        self._restored = self._count("failoverd_restore_bytes", "Of snapshots, restored and verified.")
         self._commands = self._count("failoverd_commands", "Commands, by their door.", "transport", "type", "outcome")
         self._notifications = self._count(
             "failoverd_notifications", "What was told to a channel, and what it did with it.", "channel", "outcome"
@@ -91,6 +92,8 @@ class Meters:
         self._steps.labels(one.step, one.mark.value).observe(one.seconds)
         reason = one.code if one.mark is not Mark.DONE and one.code else ""
         self._tries.labels(one.step, one.mark.value, reason).inc()
+        if isinstance(one.output, RestoreReport):
+            self._restored.inc(one.output.bytes_done)
 
     def command(self, asked: Asked, outcome: str) -> None:
         """A command came through a door."""

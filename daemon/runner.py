@@ -101,6 +101,8 @@ class StepTry:
     mark: Mark
     code: str | None
     seconds: float
+    output: object = None
+    """What it gave, where it is done."""
 
 
 class _Interrupted(Exception):
@@ -315,7 +317,7 @@ class Runner:
 
     async def _step(self, look: _Look, step: Step[object]) -> None:
         """A cancel ends the run, and leaves the journal as a crash would: the undo of a started step knows what to do."""
-        ctx, began = self._context(look), self._clock.monotonic()
+        ctx, began, output = self._context(look), self._clock.monotonic(), None
         try:
             if not look.is_too_late and is_interruptible(look.strategy, ctx.entries, step):
                 output = await self._unless_cancelled(ctx.machine.id, ctx.failover_id, step.run(ctx))
@@ -330,7 +332,7 @@ class Runner:
             entry = self._broken_off(ctx, step.name, error)
         else:
             entry = Entry(step.name, Mark.DONE, self._clock.now(), output=as_output(output))
-        self.on_try(StepTry(step.name, entry.mark, entry.code, self._clock.monotonic() - began))
+        self.on_try(StepTry(step.name, entry.mark, entry.code, self._clock.monotonic() - began, output))
         if entry.mark is Mark.DONE and step.name == "hand_over":
             return  # Its DONE was written in the transaction that ended the failover.
         if not await self._write(ctx, entry):

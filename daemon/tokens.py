@@ -123,9 +123,9 @@ class TokenBook:
         await self._store.transact(work)
         self._known = {digest: token for digest, token in self._known.items() if token.name != name}
 
-    async def newest(self, limit: int) -> Sequence[TokenRecord]:
-        """Revoked ones too. Raise StoreUnavailable."""
-        return await self._store.transact(lambda tx: tx.tokens(limit))
+    async def newest(self, before: int | None, limit: int) -> Sequence[TokenRecord]:
+        """Those before that number, revoked ones too. Raise StoreUnavailable."""
+        return await self._store.transact(lambda tx: tx.tokens(before, limit))
 
     # -- reading
 

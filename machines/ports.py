@@ -539,8 +539,9 @@ class EventLog(Protocol):
         """All, in order. Raise LogUnavailable."""
         ...
 
-    async def newest(self, topic: str, limit: int) -> Sequence[Record]:
-        """The last records of each partition, the newest first, without a consumer group. Raise LogUnavailable."""
+    async def newest(self, topic: str, limit: int, before: Mapping[int, int]) -> Sequence[Record]:
+        """The last records, the newest first, without a consumer group; of the partitions named in `before`, those before
+        that offset. Raise LogUnavailable."""
         ...
 
     async def record(self, partition: Partition, offset: int) -> Record | None:

@@ -16,6 +16,7 @@ from daemon.runner import StepTry
 from machines.failover import Silenced
 from machines.journal import Mark
 from machines.model import MachineId
+from machines.ports import RestoreReport
 from tests.test_api_stage import Stage, settle, stage
 
 
@@ -70,6 +71,8 @@ async def test_what_happens_is_counted_and_timed() -> None:
         )
         assert again.status_code == 404
         s.services.metrics.meters.step(StepTry("restore", Mark.REFUSED, "restore_failed", 61.0))  # type: ignore[attr-defined]
+        restored = StepTry("restore", Mark.DONE, None, 9.0, RestoreReport(2_000_000, 9.0))
+        s.services.metrics.meters.step(restored)  # type: ignore[attr-defined]
         told = await scraped(s)
         assert told["failoverd_detection_latency_seconds_sum{signal=heartbeat_missed}"] == 32.5
         assert told["failoverd_failovers_total{outcome=succeeded,trigger=http}"] == 1
@@ -81,6 +84,7 @@ async def test_what_happens_is_counted_and_timed() -> None:
         assert told["failoverd_failover_step_duration_seconds_sum{outcome=refused,step=restore}"] == 61
         tries = "failoverd_failover_step_attempts_total{outcome=refused,reason=restore_failed,step=restore}"
         assert told[tries] == 1
+        assert told["failoverd_restore_bytes_total"] == 2_000_000
 
 
 async def test_a_pause_is_told_with_its_end() -> None:

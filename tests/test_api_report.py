@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from daemon.figures import percentile
 from machines.journal import Entry, Mark
-from machines.model import MachineId
+from machines.model import MachineId, Snapshot
 from tests.test_api_stage import Stage, stage
 
 REPORT = "/api/v1/report"
@@ -89,3 +90,18 @@ async def test_the_snapshots_of_a_machine_are_listed_with_their_age() -> None:
     (row,) = body["snapshots"]
     assert (body["count"], row["snapshot_id"], row["machine_id"], row["age_seconds"]) == (1, "s1", 123, 300.0)
     assert unknown.status_code == 404
+
+
+async def test_snapshots_are_listed_a_page_at_a_time_the_newest_first() -> None:
+    async with stage() as s:
+        await s.machine()
+        s.outside.make_ready()
+        now = s.clock.now()
+        s.outside.newer = [Snapshot(f"s{n}", MachineId(123), now - timedelta(minutes=4 - n), 1) for n in (4, 3, 2)]
+        seen, path = [], "/api/v1/machines/123/snapshots?limit=2"
+        while path:
+            answer = await s.http.get(path)
+            assert answer.json()["count"] == 4
+            seen.append([row["snapshot_id"] for row in answer.json()["snapshots"]])
+            path = answer.links.get("next", {}).get("url", "")
+    assert seen == [["s4", "s3"], ["s2", "s1"]]

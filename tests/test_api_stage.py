@@ -160,6 +160,7 @@ class Outside:
     offers: tuple[Offer, ...] = ()
     shelf: dict[VolumeId, Volume] = field(default_factory=dict)
     snapshot: Snapshot | None = None
+    newer: Sequence[Snapshot] = ()
     asked: int = 0
     fault: Exception | None = None
     """What a listing fails with."""
@@ -189,7 +190,7 @@ class Outside:
         return self.snapshot
 
     async def verified(self, machine: MachineId, limit: int) -> Sequence[Snapshot]:
-        return [self.snapshot] if self.snapshot is not None else []
+        return [*self.newer, *([self.snapshot] if self.snapshot is not None else [])][:limit]
 
     def make_ready(self, machine: int = 123) -> None:
         self.snapshot = Snapshot("s1", MachineId(machine), BEGIN - timedelta(minutes=5), 1000)

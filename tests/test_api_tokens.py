@@ -193,6 +193,17 @@ async def test_a_name_is_taken_until_its_token_is_revoked() -> None:
         assert [(one["name"], one["state"]) for one in shown] == [("ana", "valid"), ("ana", "revoked")]
 
 
+async def test_tokens_are_listed_a_page_at_a_time_the_newest_first() -> None:
+    async with stage() as s:
+        for name in ("ana", "eva", "ida"):
+            await made(s, name)
+        first = await s.http.get("/api/v1/tokens", params={"limit": 2})
+        last = await s.http.get(first.links["next"]["url"])
+    assert [one["name"] for one in first.json()["tokens"]] == ["ida", "eva"]
+    assert [one["name"] for one in last.json()["tokens"]] == ["ana"]
+    assert (last.json()["next_cursor"], "next" in last.links) == (None, False)
+
+
 async def test_an_expired_token_keeps_neither_its_name_nor_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("daemon.tokens._MOST", 2)
     async with stage() as s:

@@ -71,6 +71,23 @@ async def test_the_newest_comes_first_and_the_limit_is_kept() -> None:
     assert [row["value"] for row in answer["dead_letters"]] == ["4", "3", "2"]
 
 
+async def test_a_page_goes_on_where_the_one_before_ended() -> None:
+    async with stage() as s:
+        for number in range(5):
+            await bury(s, b"%d" % number)
+            await s.clock.advance(1)
+        seen, path = [], f"{PATH}?limit=2"
+        while path:
+            answer = await s.http.get(path)
+            seen.append([row["value"] for row in answer.json()["dead_letters"]])
+            path = answer.links.get("next", {}).get("url", "")
+            assert bool(path) == (answer.json()["next_cursor"] is not None)
+            await bury(s, b"later")
+        wrong = await s.http.get(PATH, params={"cursor": "7"})
+    assert seen == [["4", "3"], ["2", "1"], ["0"]]
+    assert (wrong.status_code, wrong.json()["field"]) == (400, "cursor")
+
+
 async def test_bytes_that_are_no_text_are_shown_in_base64() -> None:
     async with stage() as s:
         await bury(s, b"\xff\x00")

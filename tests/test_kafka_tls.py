@@ -152,7 +152,7 @@ async def test_who_has_the_certificate_and_the_password_writes_and_reads(place: 
         spec = TopicSpec("secret.v1", 1, {"cleanup.policy": "delete"})
         assert await log.ensure_topics([spec]) == ()
         await log.append(Message(spec.name, b"hello", b"1"))
-        (newest,) = await log.newest(spec.name, 5)
+        (newest,) = await log.newest(spec.name, 5, {})
         found = await log.record(Partition(spec.name, 0), 0)
         assert found is not None
         assert (newest.value, found.value) == (b"hello", b"hello")
@@ -174,4 +174,4 @@ async def test_nobody_else_is_let_in_and_the_log_is_away_and_not_empty(place: Pl
     given = {name: place.folder / text if isinstance(text, str) else text for name, text in wrong.items()}
     log = KafkaLog(kafka_settings(place.settings(**given)), SystemClock())
     with pytest.raises(LogUnavailable):
-        await log.newest("secret.v1", 1)
+        await log.newest("secret.v1", 1, {})

@@ -287,20 +287,37 @@ async def test_a_poll_is_bounded_and_wakes_at_an_append(world: World) -> None:
 async def test_the_newest_records_are_read_without_a_group(world: World) -> None:
     spec = world.spec()
     async with running(world.open_log(), spec) as log:
-        assert list(await log.newest(spec.name, 5)) == []
+        assert list(await log.newest(spec.name, 5, {})) == []
         for number in range(12):
             await log.append(Message(spec.name, b"%d" % number, key=b"machine-%d" % (number % 5)))
             await asyncio.sleep(0.002)  # A topic of append times: the next one is later.
-        found = await log.newest(spec.name, 5)
+        found = await log.newest(spec.name, 5, {})
         assert [record.value for record in found] == [b"11", b"10", b"9", b"8", b"7"]
-        assert len(await log.newest(spec.name, 100)) == 12
+        assert len(await log.newest(spec.name, 100, {})) == 12
+
+
+async def test_all_records_are_read_back_page_by_page_each_once(world: World) -> None:
+    spec = world.spec(partitions=3)
+    async with running(world.open_log(), spec) as log:
+        for number in range(20):
+            await log.append(Message(spec.name, b"%d" % number, key=b"machine-%d" % number))
+        before: dict[int, int] = {}
+        pages: list[list[Record]] = []
+        while page := list(await log.newest(spec.name, 6, before)):
+            before |= {record.partition: record.offset for record in page}
+            pages.append(page)
+            await log.append(Message(spec.name, b"later", key=b"machine-%d" % len(pages)))
+        found = [record.value for page in pages for record in page]
+        assert sorted(int(value or b"") for value in found if value != b"later") == list(range(20))
+        assert len({(record.partition, record.offset) for page in pages for record in page}) == len(found)
+        assert [len(page) for page in pages[:3]] == [6, 6, 6]
 
 
 async def test_one_record_is_found_at_its_place_and_none_elsewhere(world: World) -> None:
     spec = world.spec(partitions=2)
     async with running(world.open_log(), spec) as log:
         await log.append(Message(spec.name, b"here", key=b"k", headers=(("a", b"b"),)))
-        (there,) = await log.newest(spec.name, 1)
+        (there,) = await log.newest(spec.name, 1, {})
         place = Partition(spec.name, there.partition)
         found = await log.record(place, there.offset)
         assert found is not None
@@ -312,7 +329,7 @@ async def test_one_record_is_found_at_its_place_and_none_elsewhere(world: World)
 async def test_a_topic_that_is_not_there_is_an_outage_and_no_empty_list(world: World) -> None:
     async with running(world.open_log()) as log:
         with pytest.raises(LogUnavailable):
-            await log.newest("nobody.made.this", 1)
+            await log.newest("nobody.made.this", 1, {})
 
 
 async def test_a_message_with_neither_key_nor_value_is_a_bug(world: World) -> None:

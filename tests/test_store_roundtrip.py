@@ -283,12 +283,12 @@ def test_a_token_and_a_change_come_back_as_they_were_stored(
     with suppress(_Undone), store.transaction() as tx:
         assert tx.insert_token(token)
         assert not tx.insert_token(token)
-        assert tx.unrevoked_tokens() == tx.tokens(9) == [token]
+        assert tx.unrevoked_tokens() == tx.tokens(None, 9) == [token]
         tx.note_token_use([token.digest], at)
         assert tx.revoke_token(token.name, "ana", at)
         assert not tx.revoke_token(token.name, "ana", at)
         assert tx.unrevoked_tokens() == []
-        assert tx.tokens(9) == [replace(token, last_used_at=at, revoked_at=at, revoked_by="ana")]
+        assert tx.tokens(None, 9) == [replace(token, last_used_at=at, revoked_at=at, revoked_by="ana")]
         tx.audit(audit)
         (kept,) = tx.audited(audit.machine_id, None, 9)
         assert replace(kept, number=0) == audit

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaProducer
@@ -58,8 +58,8 @@ class KafkaLog:
         except OUTAGES as error:
             raise LogUnavailable(_text(error)) from error
 
-    async def newest(self, topic: str, limit: int) -> Sequence[Record]:
-        return await self._read("read", newest(self._settings, topic, limit))
+    async def newest(self, topic: str, limit: int, before: Mapping[int, int]) -> Sequence[Record]:
+        return await self._read("read", newest(self._settings, topic, limit, before))
 
     async def record(self, partition: Partition, offset: int) -> Record | None:
         return await self._read("found", record(self._settings, partition, offset))

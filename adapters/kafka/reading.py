@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,6 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from adapters.kafka.settings import KafkaSettings
 from adapters.kafka.topics import partitions
+from events.newest import newest_first
 from machines.errors import LogUnavailable
 from machines.ports import Partition, Record
 
@@ -17,17 +19,21 @@ _WAIT_MS = 2000
 """A fetch that brings nothing for so long is given up: what is there comes at once."""
 
 
-async def newest(settings: KafkaSettings, topic: str, limit: int) -> Sequence[Record]:
-    """The last records of each partition, the newest first. Raise LogUnavailable, aiokafka's errors."""
+async def newest(settings: KafkaSettings, topic: str, limit: int, before: Mapping[int, int]) -> Sequence[Record]:
+    """The last records before those offsets, the newest first. Raise LogUnavailable, aiokafka's errors."""
     there = [TopicPartition(topic, number) for number in await partitions(settings, topic)]
     if not there:
         raise LogUnavailable(f"there is no topic {topic}")
     async with _reader(settings) as reader:
         reader.assign(there)
         begins, ends = await reader.beginning_offsets(there), await reader.end_offsets(there)
+        ends = {place: min(ends[place], before.get(place.partition, ends[place])) for place in there}
         places = {place: max(begins[place], ends[place] - limit) for place in there}
         records = await _between(reader, places, ends)
-    return sorted(records, key=lambda record: (record.timestamp, record.offset), reverse=True)[:limit]
+    found: defaultdict[int, list[Record]] = defaultdict(list)
+    for record in records:
+        found[record.partition].append(record)
+    return newest_first(found.values(), limit)
 
 
 async def record(settings: KafkaSettings, partition: Partition, offset: int) -> Record | None:

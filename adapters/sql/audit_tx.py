@@ -6,7 +6,7 @@ from sqlalchemy import bindparam, insert, select
 
 from adapters.sql.records import AuditRecord, CommandRow
 from adapters.sql.rows import audit_from, audit_values
-from adapters.sql.statements import Statements
+from adapters.sql.statements import AFTER_ALL, Statements
 from adapters.sql.tables import AUDIT
 from machines.model import MachineId
 
@@ -14,7 +14,6 @@ _c = AUDIT.c
 NEW_AUDIT = insert(AUDIT)
 _PAGE = select(AUDIT).where(_c.number < bindparam("before")).order_by(_c.number.desc()).limit(bindparam("most"))
 _PAGE_OF = _PAGE.where(_c.machine_id == bindparam("machine"))
-_AFTER_ALL = 2**63 - 1
 
 
 class AuditStatements(Statements):
@@ -24,7 +23,7 @@ class AuditStatements(Statements):
 
     def audited(self, machine: MachineId | None, before: int | None, limit: int) -> list[AuditRecord]:
         """The newest first, from before that number on; of one machine where it is named."""
-        bounds = {"before": _AFTER_ALL if before is None else before, "most": limit}
+        bounds = {"before": AFTER_ALL if before is None else before, "most": limit}
         rows = (
             self._connection.execute(_PAGE, bounds)
             if machine is None

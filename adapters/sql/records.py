@@ -134,6 +134,8 @@ class TokenRecord:
     """Coarse: noted once in some minutes."""
     revoked_at: datetime | None = None
     revoked_by: str | None = None
+    number: int | None = field(default=None, compare=False)
+    """Its place among the stored ones."""
 
     def opens_at(self, now: datetime) -> bool:
         """Neither revoked nor expired."""

@@ -373,7 +373,9 @@ _AUDIT_FIELDS = tuple(field.name for field in fields(AuditRecord) if field.name 
 
 
 def token_values(record: TokenRecord) -> Values:
-    return {**{name: getattr(record, name) for name in _TOKEN_FIELDS}, "scope": record.scope.value}
+    """Its number is the store's to give."""
+    values = {name: getattr(record, name) for name in _TOKEN_FIELDS if name != "number"}
+    return {**values, "scope": record.scope.value}
 
 
 @_readable

@@ -8,6 +8,9 @@ from sqlalchemy.exc import IntegrityError
 from adapters.sql.rows import Values
 from machines.model import FailoverId
 
+AFTER_ALL = 2**63 - 1
+"""A number that no row has: who names none reads from the newest on."""
+
 
 class Statements:
     """One transaction on one connection."""

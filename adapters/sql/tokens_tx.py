@@ -9,13 +9,13 @@ from sqlalchemy import bindparam, insert, select, update
 
 from adapters.sql.records import TokenRecord
 from adapters.sql.rows import token_from, token_values
-from adapters.sql.statements import Statements
+from adapters.sql.statements import AFTER_ALL, Statements
 from adapters.sql.tables import TOKENS
 
 _c = TOKENS.c
 _NEW = insert(TOKENS)
 _UNREVOKED = select(TOKENS).where(_c.revoked_at.is_(None)).order_by(_c.name)
-_NEWEST = select(TOKENS).order_by(_c.number.desc()).limit(bindparam("most"))
+_NEWEST = select(TOKENS).where(_c.number < bindparam("before")).order_by(_c.number.desc()).limit(bindparam("most"))
 _BY_DIGEST = select(TOKENS).where(_c.digest == bindparam("wanted"))
 _OF_NAME = update(TOKENS).where(_c.name == bindparam("wanted"), _c.revoked_at.is_(None))
 _OF_DIGEST = update(TOKENS).where(_c.digest == bindparam("wanted"))
@@ -35,9 +35,10 @@ class TokenStatements(Statements):
         row = self._connection.execute(_BY_DIGEST, {"wanted": digest}).one_or_none()
         return None if row is None else token_from(row)
 
-    def tokens(self, limit: int) -> list[TokenRecord]:
-        """The newest first, revoked ones too."""
-        return [token_from(row) for row in self._connection.execute(_NEWEST, {"most": limit})]
+    def tokens(self, before: int | None, limit: int) -> list[TokenRecord]:
+        """The newest first, those before that number, revoked ones too."""
+        wanted = {"most": limit, "before": AFTER_ALL if before is None else before}
+        return [token_from(row) for row in self._connection.execute(_NEWEST, wanted)]
 
     def revoke_token(self, name: str, by: str, at: datetime) -> bool:
         """False where none of that name is left to be revoked."""

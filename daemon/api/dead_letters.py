@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -11,8 +12,9 @@ from fastapi import APIRouter, Path, Query
 from pydantic import Field
 from starlette.responses import JSONResponse
 
-from daemon.api.auth import Known
+from daemon.api.auth import API_PREFIX, Known
 from daemon.api.documents import DeadLettersAnswer, ReplayAnswer
+from daemon.api.pages import paged
 from daemon.api.parameters import NoQuery, StrictBody, StrictQuery, Whole
 from daemon.api.services import Services, Wired
 from daemon.api.views import age_s
@@ -26,6 +28,8 @@ LetterNumber = Annotated[str, Path(min_length=1, max_length=64)]
 
 
 class LettersQuery(StrictQuery):
+    cursor: Annotated[str, Field(pattern=r"^[0-9]{1,9}-[0-9]{1,18}(,[0-9]{1,9}-[0-9]{1,18}){0,999}$")] | None = None
+    """`next_cursor` of the page before: the last letter that was shown of each partition."""
     limit: Annotated[int, Field(ge=1, le=500), Whole] = 50
 
 
@@ -36,9 +40,22 @@ class ReplayBody(StrictBody):
 @router.get("", responses={200: {"model": DeadLettersAnswer}})
 async def list_dead_letters(query: Annotated[LettersQuery, Query()], services: Wired, _: Known) -> JSONResponse:
     """The newest first: what could not be read from the log, why, and whether it can be replayed."""
-    found = await _letters(services).newest(query.limit)
-    now = services.clock.now()
-    return JSONResponse({"dead_letters": [_view(letter, now) for letter in found], "count": len(found)})
+    before = _places(query.cursor.split(",") if query.cursor is not None else ())
+    found = await _letters(services).newest(query.limit + 1, before)
+    page, now = found[: query.limit], services.clock.now()
+    places = {**before, **_places(letter.id for letter in page)}
+    cursor = ",".join(f"{partition}-{offset}" for partition, offset in sorted(places.items()))
+    told = {
+        "dead_letters": [_view(letter, now) for letter in page],
+        "count": len(page),
+        "next_cursor": cursor if len(found) > query.limit else None,
+    }
+    return paged(f"{API_PREFIX}/dead-letters", told, {"cursor": cursor, "limit": query.limit})
+
+
+def _places(ids: Iterable[str]) -> dict[int, int]:
+    """Offsets by partition; of several of one partition the last."""
+    return {int(partition): int(offset) for partition, offset in (one.split("-") for one in ids)}
 
 
 @router.post("/{letter_id}/replay", responses={200: {"model": ReplayAnswer}})

@@ -303,6 +303,7 @@ class DeadLetter(Document):
 class DeadLettersAnswer(Document):
     dead_letters: list[DeadLetter]
     count: int
+    next_cursor: str | None
 
 
 class ReplayAnswer(Document):
@@ -324,6 +325,7 @@ class SnapshotAnswer(Document):
 class SnapshotsAnswer(Document):
     snapshots: list[SnapshotAnswer]
     count: int
+    next_cursor: str | None
 
 
 class LogsAnswer(Document):
@@ -426,6 +428,7 @@ class NewTokenAnswer(TokenView):
 class TokensAnswer(Document):
     tokens: list[TokenView]
     count: int
+    next_cursor: str | None
 
 
 class TokenRevoked(Document):

@@ -30,6 +30,15 @@ def page_of(rows: Iterable[T], place: Callable[[T], str], query: RowsQuery) -> t
     return page, place(page[-1]) if len(later) > query.limit else None
 
 
+def newest_page_of(rows: Iterable[T], place: Callable[[T], str], query: RowsQuery) -> tuple[list[T], str | None]:
+    """As `page_of`, the last place first."""
+    earlier = sorted(
+        (row for row in rows if query.cursor is None or place(row) < query.cursor), key=place, reverse=True
+    )
+    page = earlier[: query.limit]
+    return page, place(page[-1]) if len(earlier) > query.limit else None
+
+
 def numbered(number: int) -> str:
     """A number as a place: in the order of the numbers."""
     return f"{number:020d}"

@@ -8,17 +8,22 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 from starlette.responses import JSONResponse
 
-from daemon.api.auth import Known
+from daemon.api.auth import API_PREFIX, Known
 from daemon.api.documents import SnapshotsAnswer
-from daemon.api.parameters import MachineNumber, StrictQuery, Whole
+from daemon.api.pages import RowsQuery, newest_page_of, paged
+from daemon.api.parameters import MachineNumber, Whole
 from daemon.api.services import Wired
 from daemon.api.views import age_s
 
 router = APIRouter(prefix="/machines", tags=["machines"])
 
 
-class SnapshotsQuery(StrictQuery):
-    limit: Annotated[int, Field(ge=1, le=100), Whole] = 20
+_MOST = 10_000
+"""More than any retention keeps of one machine."""
+
+
+class SnapshotsQuery(RowsQuery):
+    limit: Annotated[int, Field(ge=1, le=1000), Whole] = 20
 
 
 @router.get("/{machine_id}/snapshots", responses={200: {"model": SnapshotsAnswer}})
@@ -27,7 +32,8 @@ async def list_snapshots(
 ) -> JSONResponse:
     """The machine's verified snapshots, the newest first."""
     machine = await services.machine(machine_id)
-    found = await services.snapshots.verified(machine.id, query.limit)
+    found = await services.snapshots.verified(machine.id, _MOST)
+    page, cursor = newest_page_of(found, lambda snapshot: f"{snapshot.taken_at.isoformat()} {snapshot.id}", query)
     now = services.clock.now()
     rows = [
         {
@@ -37,6 +43,8 @@ async def list_snapshots(
             "age_seconds": age_s(snapshot.taken_at, now),
             "size_bytes": snapshot.size_bytes,
         }
-        for snapshot in found
+        for snapshot in page
     ]
-    return JSONResponse({"snapshots": rows, "count": len(rows)})
+    told = {"snapshots": rows, "count": len(found), "next_cursor": cursor}
+    path = f"{API_PREFIX}/machines/{machine_id}/snapshots"
+    return paged(path, told, {"cursor": cursor, "limit": query.limit})

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse
 from adapters.sql.records import TokenRecord
 from daemon.api.auth import ADMIN_NAME, API_PREFIX, Known, beat_token
 from daemon.api.documents import BeatTokenAnswer, NewTokenAnswer, TokenRevoked, TokensAnswer
+from daemon.api.pages import paged
 from daemon.api.parameters import MOST, IdempotencyKey, MachineNumber, NoQuery, StrictBody, StrictQuery, Whole
 from daemon.api.services import Wired
 from daemon.api.views import iso
@@ -43,6 +44,8 @@ class TokenBody(StrictBody):
 
 
 class TokensQuery(StrictQuery):
+    cursor: Annotated[int, Field(ge=1, le=MOST), Whole] | None = None
+    """`next_cursor` of the page before."""
     limit: Annotated[int, Field(ge=1, le=1000), Whole] = 500
 
 
@@ -80,8 +83,11 @@ def _check(body: TokenBody) -> None:
 async def list_tokens(query: Annotated[TokensQuery, Query()], services: Wired, _: Known) -> JSONResponse:
     """The newest first, revoked and expired ones too; without their secrets, which nobody has."""
     now = services.clock.now()
-    found = [_view(token, now) for token in await services.tokens.newest(query.limit)]
-    return JSONResponse({"tokens": found, "count": len(found)})
+    found = await services.tokens.newest(query.cursor, query.limit + 1)
+    page = found[: query.limit]
+    cursor = str(page[-1].number) if len(found) > query.limit else None
+    told = {"tokens": [_view(token, now) for token in page], "count": len(page), "next_cursor": cursor}
+    return paged(f"{API_PREFIX}/tokens", told, {"cursor": cursor, "limit": query.limit})
 
 
 @router.delete("/tokens/{name}", responses={200: {"model": TokenRevoked}})

@@ -10,7 +10,8 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from adapters.embedded_log import APPEND_TIME, EmbeddedRecord, murmur2, newest_of
+from adapters.embedded_log import APPEND_TIME, EmbeddedRecord, murmur2
+from events.newest import newest_first
 from events.topics import Message, TopicProblem, TopicSpec
 from machines.errors import LogUnavailable
 from machines.ports import Clock, Partition
@@ -169,9 +170,10 @@ class SimLog:
             await self.clock.sleep(_APPEND_TIMEOUT_S)
             raise failed
 
-    async def newest(self, topic: str, limit: int) -> Sequence[EmbeddedRecord]:
+    async def newest(self, topic: str, limit: int, before: Mapping[int, int]) -> Sequence[EmbeddedRecord]:
         await self._reach()
-        return newest_of([records[-limit:] for records in self.broker.topics.get(topic, ())], limit)
+        partitions = enumerate(self.broker.topics.get(topic, ()))
+        return newest_first([records[: before.get(number)][-limit:] for number, records in partitions], limit)
 
     async def record(self, partition: Partition, offset: int) -> EmbeddedRecord | None:
         await self._reach()
