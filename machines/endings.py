@@ -39,7 +39,7 @@ from machines.signals import (
     Won,
 )
 from machines.states import State, Trigger
-from machines.strategies.prepared_pool import landing_of, prepared_of
+from machines.strategies.prepared_pool import prepared_of
 from machines.strategies.wished import may_take_replica, mount_of
 from machines.volumes import kept_alert
 
@@ -202,7 +202,7 @@ def _lost(machine: Machine, running: Running, lost: Lost, scene: _Scene) -> Deci
 def _is_worth_repeating(machine: Machine, running: Running, lost: Lost) -> bool:
     if running.rung is Rung.REGIONAL_VOLUME:
         return running.repeats == 0 and may_take_replica(machine, running)
-    if running.rung is Rung.CPU_STANDBY and running.repeats == 0 and landing_of(machine) is not None:
+    if running.rung is Rung.CPU_STANDBY and running.repeats == 0 and prepared_of(machine) is not None:
         return lost.code not in NOT_THE_POOLS
     return running.rung is Rung.CPU_STANDBY and lost.code in WORTH_REPEATING and running.repeats < MAX_REPEATS
 
@@ -277,7 +277,7 @@ def _parked(machine: Machine, running: Running, code: str, why: str, scene: _Sce
     if running.rung is Rung.WARM_POOL and machine.standby is not None:
         # Perhaps it runs: its undo is what did not come to an end.
         debts = (_debt(machine, running, DebtKind.STOP_INSTANCE, machine.standby.instance, "perhaps started"),)
-    prepared = landing_of(machine)
+    prepared = prepared_of(machine)
     if running.rung is Rung.CPU_STANDBY and running.repeats == 0 and prepared is not None:
         first = prepared.first.instance
         debts = (*debts, _debt(machine, running, DebtKind.STOP_INSTANCE, first, "perhaps started"))

@@ -56,8 +56,6 @@ def wanted_pool(machine: Machine) -> Wanted:
         return Wanted.FIRST
     if machine.standby is not None or (machine.volume is not None and not wish.home_is_full):
         return Wanted.NOTHING
-    if machine.cpu_standby is not None:
-        return Wanted.NOTHING  # Its VM serves meanwhile, and its work is carried over to the market.
     return Wanted.ELSEWHERE
 
 
@@ -175,11 +173,6 @@ def _what_is_missing(machine: Machine) -> str:
         return (
             f"name the machine's instance: PUT /api/v1/machines/{machine.id} with gpu_instance_id; or have one rented "
             f"with its pool: {_ASK}"
-        )
-    if machine.cpu_standby is not None:
-        return (
-            "a volume can be attached only when an instance is created, and no pool is prepared on another host beside a CPU VM: "
-            f"name a volume with PUT /api/v1/machines/{machine.id} (volume_id), or go on with the VM"
         )
     return (
         "a volume can be attached only when an instance is created: rent one with a volume, and name both with "

@@ -80,6 +80,7 @@ async def _play(
     oracle = Oracle(theatre)
     theatre.on_commit, theatre.on_call = oracle.on_commit, oracle.on_call
     theatre.on_answer, theatre.on_world = oracle.on_answer, oracle.on_world
+    theatre.on_vm_call = oracle.on_vm_call
     theatre.begin()
     for replica in theatre.replicas:
         replica.start()

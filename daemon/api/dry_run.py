@@ -13,7 +13,7 @@ from machines.model import InstanceId, Machine, Reason, Rung, Setting
 from machines.pool import pool_of
 from machines.readiness import Readiness
 from machines.strategies.ladder import ladder
-from machines.strategies.prepared_pool import landing_of
+from machines.strategies.prepared_pool import prepared_of
 
 MESSAGE = "Use dry_run=False para executar o failover real"
 """The contract's own words."""
@@ -65,7 +65,7 @@ def obstacle(
     rungs = ladder(readiness.setting)
     if readiness.warm_pool_ready and Rung.WARM_POOL in rungs:
         return None
-    if landing_of(machine) is not None and Rung.CPU_STANDBY in rungs:
+    if prepared_of(machine) is not None and Rung.CPU_STANDBY in rungs:
         return None  # It lands there, and rents nothing.
     if Rung.REGIONAL_VOLUME in rungs:
         return None  # A free GPU beside the volume was part of what was verified.

@@ -43,9 +43,14 @@ class Verified:
 async def choose_snapshot(ctx: StepContext) -> Chosen:
     """The newest verified one; before a living primary is fenced, also a look whether anything could be rented."""
     chosen = await newest_snapshot(ctx)
+    await spare_the_living(ctx)
+    return chosen
+
+
+async def spare_the_living(ctx: StepContext) -> None:
+    """Raise Refused where the primary lives and nothing can be rented in its place."""
     if ctx.failover.primary_was_alive and not await ctx.cloud.search(candidates.query_for(ctx)):
         raise Refused("no_offer_matches", "nothing could replace the primary now, so it is left alone")
-    return chosen
 
 
 async def newest_snapshot(ctx: StepContext) -> Chosen:

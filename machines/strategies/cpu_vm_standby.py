@@ -22,11 +22,13 @@ from machines.strategies import candidates, cpu_standby, serving
 from machines.strategies.candidates import Winner
 from machines.strategies.cpu_standby import AWAIT_HEARTBEAT, START_AGENT, Verified
 from machines.strategies.fencing import FENCE_PRIMARY
+from machines.strategies.serving import P, Place
 
 _SERVE_AGAIN = timedelta(seconds=5)
 _UNREACHABLE = timedelta(seconds=30)
 _LOOKS_FOR_SERVICE = 15
 """A VM that has not begun to serve by then does not keep the search for a GPU waiting."""
+_CARRY_OVER = "carry_over"
 _NO_DATA = ("no_snapshot", "snapshot_too_old")
 
 
@@ -65,17 +67,22 @@ class CarriedOver:
 
 
 async def choose_work(ctx: StepContext) -> ChosenWork:
-    """The newest verified data: a VM that serves already has it, whatever else there is."""
+    """The newest verified data; before a living primary is fenced, also a look whether anything could be rented."""
+    chosen = await newest_work(ctx)
+    await cpu_standby.spare_the_living(ctx)
+    return chosen
+
+
+async def newest_work(ctx: StepContext) -> ChosenWork:
+    """Of snapshot and copy; a VM that serves has it, whatever else there is."""
     copy = await _usable_copy(ctx)
     if copy is None and _serves(ctx):
         raise Refused("provider_unavailable", f"the CPU VM has the newest work, and {_why_unusable(ctx)}")
     try:
-        snapshot = await cpu_standby.choose_snapshot(ctx)
+        snapshot = await cpu_standby.newest_snapshot(ctx)
     except Refused as refused:
         if copy is None or refused.code not in _NO_DATA:
             raise
-        if ctx.failover.primary_was_alive and not await ctx.cloud.search(candidates.query_for(ctx)):
-            raise Refused("no_offer_matches", "nothing could replace the primary, so it is left alone") from refused
         return ChosenWork(None, ctx.machine.id, copy.taken_at, copy.size_bytes, _age(ctx, copy.taken_at), None, copy)
     at, found = snapshot.taken_at, snapshot
     if copy is None or (copy.taken_at < at and not _serves(ctx)):
@@ -156,35 +163,49 @@ async def rent_candidate(ctx: StepContext) -> Winner:
     return await candidates.rent_candidate(ctx, candidates.Wish(snapshot=ctx.output(CHOOSE_WORK).snapshot))
 
 
-async def restore(ctx: StepContext) -> RestoreReport:
-    snapshot, winner = ctx.output(CHOOSE_WORK).snapshot, ctx.output(RENT_CANDIDATE)
-    if snapshot is None:
-        return RestoreReport(0, 0.0, "no snapshot; all of it comes from the CPU VM")
-    return await ctx.snapshots.restore(
-        snapshot, winner.instance, winner.ssh, ctx.machine.workspace_path, winner.host_key
-    )
+def restore(found: Step[P]) -> Step[RestoreReport]:
+    """The chosen snapshot, if there is one, to where the step found its place."""
+
+    async def run(ctx: StepContext) -> RestoreReport:
+        snapshot, place = ctx.output(CHOOSE_WORK).snapshot, ctx.output(found)
+        if snapshot is None:
+            return RestoreReport(0, 0.0, "no snapshot; all of it comes from the CPU VM")
+        path = ctx.machine.workspace_path
+        return await ctx.snapshots.restore(snapshot, place.instance, place.ssh, path, place.host_key)
+
+    return replace(cpu_standby.RESTORE, run=run)
 
 
-async def verify(ctx: StepContext) -> Verified:
+def verify(found: Step[P]) -> Step[Verified]:
     """What the VM brings is compared where it is carried over."""
-    snapshot = ctx.output(CHOOSE_WORK).snapshot
-    return (
-        Verified(0) if snapshot is None else await cpu_standby.verify_against(ctx, snapshot, ctx.output(RENT_CANDIDATE))
-    )
+
+    async def run(ctx: StepContext) -> Verified:
+        snapshot = ctx.output(CHOOSE_WORK).snapshot
+        return Verified(0) if snapshot is None else await cpu_standby.verify_against(ctx, snapshot, ctx.output(found))
+
+    return replace(cpu_standby.VERIFY, run=run)
 
 
-async def carry_over(ctx: StepContext) -> CarriedOver:
-    """The VM's work is the newest, so the replacement gets it whole. Where the VM is gone for good, the snapshot is what
-    is left; where it only does not answer, it may still have what was written there."""
+def carry_over(found: Step[P]) -> Step[CarriedOver]:
+    """The VM's work is the newest, so the replacement gets it whole."""
+
+    async def run(ctx: StepContext) -> CarriedOver:
+        return await _carry_over(ctx, ctx.output(found))
+
+    return Step(_CARRY_OVER, run, CarriedOver, tries=20, waits=2000, late="restore_failed")
+
+
+async def _carry_over(ctx: StepContext, place: Place) -> CarriedOver:
+    """Where the VM is gone for good, the snapshot is what is left; where it only does not answer, it may still have what
+    was written there."""
     chosen = ctx.output(CHOOSE_WORK)
     if chosen.copy is None and not _serves(ctx):
         return CarriedOver(0, 0, False, "the snapshot is the newest")
     if ctx.vms is None or chosen.copy is None:
         raise NotYet(f"the newest work is on the CPU VM, and {_why_unusable(ctx)}", _UNREACHABLE)
-    winner = ctx.output(RENT_CANDIDATE)
-    job = f"carry-{ctx.failover_id}-{ctx.attempt}-{winner.instance}"
+    job = f"carry-{ctx.failover_id}-{ctx.attempt}-{place.instance}"
     try:
-        done = await ctx.vms.carry_over(ctx.machine, job, winner.instance, winner.ssh, winner.host_key)
+        done = await ctx.vms.carry_over(ctx.machine, job, place.instance, place.ssh, place.host_key)
     except Refused as refused:
         if refused.code not in _LOST:
             raise NotYet(f"its VM cannot be reached: {refused.why}", _SERVE_AGAIN) from refused
@@ -192,7 +213,7 @@ async def carry_over(ctx: StepContext) -> CarriedOver:
             raise Refused("restore_failed", f"the work of its CPU VM is lost: {refused.why}") from refused
         return CarriedOver(0, 0, False, f"the VM's work is lost: {refused.why}")
     except StepError as error:
-        waits = sum(entry.step == CARRY_OVER.name and entry.mark is Mark.WAITING for entry in ctx.entries)
+        waits = sum(entry.step == _CARRY_OVER and entry.mark is Mark.WAITING for entry in ctx.entries)
         if waits >= _LOOKS_FOR_SERVICE and chosen.snapshot is not None and not _serves(ctx):
             return CarriedOver(0, 0, False, f"the VM, which never served, does not answer: {error}")
         if isinstance(error, NotYet):
@@ -204,7 +225,7 @@ async def carry_over(ctx: StepContext) -> CarriedOver:
 _LOST = ("vm_gone", "no_copy")
 
 
-def _data_age_s(ctx: StepContext) -> float:
+def data_age_s(ctx: StepContext) -> float:
     """What the machine wrote after the copy, or the snapshot, is lost."""
     chosen = ctx.output(CHOOSE_WORK)
     at = chosen.taken_at
@@ -225,10 +246,10 @@ SERVE_MEANWHILE = Step(
     breaks_off=False,
 )
 RENT_CANDIDATE = replace(cpu_standby.RENT_CANDIDATE, run=rent_candidate)
-RESTORE = replace(cpu_standby.RESTORE, run=restore)
-VERIFY = replace(cpu_standby.VERIFY, run=verify)
-CARRY_OVER = Step("carry_over", carry_over, CarriedOver, tries=20, waits=2000, late="restore_failed")
-HAND_OVER = serving.hand_over(RENT_CANDIDATE, AWAIT_HEARTBEAT, _data_age_s, has_volume=False)
+RESTORE = restore(RENT_CANDIDATE)
+VERIFY = verify(RENT_CANDIDATE)
+CARRY_OVER = carry_over(RENT_CANDIDATE)
+HAND_OVER = serving.hand_over(RENT_CANDIDATE, AWAIT_HEARTBEAT, data_age_s, has_volume=False)
 
 CPU_VM_STANDBY = Strategy(
     Rung.CPU_STANDBY,

@@ -12,7 +12,7 @@ from machines.saga import Strategy, is_past_return
 from machines.states import State, Trigger
 from machines.strategies.cpu_standby import CPU_STANDBY
 from machines.strategies.cpu_vm_standby import CPU_VM_STANDBY
-from machines.strategies.prepared_pool import CPU_STANDBY_PREPARED, landing_of
+from machines.strategies.prepared_pool import CPU_STANDBY_PREPARED, CPU_VM_STANDBY_PREPARED, prepared_of
 from machines.strategies.regional_volume import REGIONAL_NAMED, REGIONAL_REPLICA, REGIONAL_VOLUME
 from machines.strategies.repair_primary import REPAIR_PRIMARY
 from machines.strategies.warm_pool import WARM_POOL, WARM_POOL_ALONE
@@ -24,6 +24,7 @@ STRATEGIES: tuple[Strategy, ...] = (
     CPU_STANDBY,
     CPU_STANDBY_PREPARED,
     CPU_VM_STANDBY,
+    CPU_VM_STANDBY_PREPARED,
     REGIONAL_VOLUME,
     REGIONAL_REPLICA,
     REGIONAL_NAMED,
@@ -54,10 +55,11 @@ def strategy_for(rung: Rung, machine: Machine) -> Strategy:
         case Rung.WARM_POOL:
             return WARM_POOL if machine.standby is not None or machine.volume is None else WARM_POOL_ALONE
         case Rung.CPU_STANDBY:
-            if machine.cpu_standby is not None:
-                return CPU_VM_STANDBY
             is_first = machine.failover is None or machine.failover.repeats == 0
-            return CPU_STANDBY_PREPARED if is_first and landing_of(machine) is not None else CPU_STANDBY
+            is_prepared = is_first and prepared_of(machine) is not None
+            if machine.cpu_standby is not None:
+                return CPU_VM_STANDBY_PREPARED if is_prepared else CPU_VM_STANDBY
+            return CPU_STANDBY_PREPARED if is_prepared else CPU_STANDBY
         case Rung.REGIONAL_VOLUME:
             running = machine.failover
             if running is not None and running.repeats > 0:

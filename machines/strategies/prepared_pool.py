@@ -1,7 +1,8 @@
 """`cpu_standby` onto the warm pool that stands ready on another host: nothing is searched for, and nothing rented.
 
 choose_snapshot -> fence_primary -> start_standby -> await_running -> restore -> verify -> start_agent -> await_heartbeat
--> hand_over
+-> hand_over, and beside a CPU VM: choose_snapshot -> fence_primary -> serve_meanwhile -> start_standby -> await_running ->
+restore -> verify -> carry_over -> start_agent -> await_heartbeat -> hand_over
 
 Where the pool cannot be had, the rung begins again in its usual form, on the market.
 """
@@ -15,8 +16,15 @@ from typing import TypeVar
 from machines.errors import Refused
 from machines.model import Machine, OfferQuery, Prepared, Rung, Status
 from machines.saga import Step, StepContext, Strategy
-from machines.strategies import serving
+from machines.strategies import cpu_vm_standby, serving
 from machines.strategies.cpu_standby import CHOOSE_SNAPSHOT, Chosen, data_age_s, newest_snapshot, restore, verify
+from machines.strategies.cpu_vm_standby import (
+    CHOOSE_WORK,
+    SERVE_MEANWHILE,
+    ChosenWork,
+    carry_over,
+    newest_work,
+)
 from machines.strategies.fencing import FENCE_PRIMARY
 from machines.strategies.serving import Moved
 from machines.strategies.warm_pool import AWAIT_RUNNING, START_STANDBY
@@ -26,8 +34,23 @@ T = TypeVar("T")
 
 async def choose_snapshot(ctx: StepContext) -> Chosen:
     """The newest verified one; and the pool is looked at before anything is touched."""
-    prepared = _prepared_of(ctx)
+    _prepared_of(ctx)
     chosen = await newest_snapshot(ctx)
+    await _look_at_pool(ctx)
+    return chosen
+
+
+async def choose_work(ctx: StepContext) -> ChosenWork:
+    """As beside a CPU VM, and the pool is looked at before anything is touched."""
+    _prepared_of(ctx)
+    chosen = await newest_work(ctx)
+    await _look_at_pool(ctx)
+    return chosen
+
+
+async def _look_at_pool(ctx: StepContext) -> None:
+    """Raise Refused where it could not be started."""
+    prepared = _prepared_of(ctx)
     first = prepared.first.instance
     row = (await ctx.cloud.list(max_age_s=3.0, about=(first,))).instances.get(first) or await ctx.cloud.show(first)
     if row is None:
@@ -37,7 +60,6 @@ async def choose_snapshot(ctx: StepContext) -> Chosen:
     if ctx.failover.primary_was_alive and not await ctx.cloud.search(_free_gpu(ctx), prepared.host):
         # A refusal before the fence: the market's form begins, which looks before it touches anything, too.
         raise Refused("standby_gpu_taken", f"host {prepared.host} of the prepared pool has no free GPU now")
-    return chosen
 
 
 def _free_gpu(ctx: StepContext) -> OfferQuery:
@@ -46,12 +68,8 @@ def _free_gpu(ctx: StepContext) -> OfferQuery:
 
 
 def prepared_of(machine: Machine) -> Prepared | None:
+    """Where a failover by `cpu_standby` lands first."""
     return machine.warm_pool.prepared if machine.warm_pool is not None else None
-
-
-def landing_of(machine: Machine) -> Prepared | None:
-    """Where a failover by `cpu_standby` would land. Beside a CPU VM it is the market: the VM's work is carried over there."""
-    return prepared_of(machine) if machine.cpu_standby is None else None
 
 
 def _prepared_of(ctx: StepContext) -> Prepared:
@@ -100,5 +118,24 @@ CPU_STANDBY_PREPARED = Strategy(
         _START_AGENT,
         _AWAIT_HEARTBEAT,
         serving.hand_over(_AWAIT_RUNNING, _AWAIT_HEARTBEAT, data_age_s, has_volume=False, moved=_to_its_volume),
+    ),
+)
+
+CPU_VM_STANDBY_PREPARED = Strategy(
+    Rung.CPU_STANDBY,
+    (
+        replace(CHOOSE_WORK, run=choose_work),
+        FENCE_PRIMARY,
+        SERVE_MEANWHILE,
+        _START,
+        _AWAIT_RUNNING,
+        cpu_vm_standby.restore(_AWAIT_RUNNING),
+        cpu_vm_standby.verify(_AWAIT_RUNNING),
+        carry_over(_AWAIT_RUNNING),
+        _START_AGENT,
+        _AWAIT_HEARTBEAT,
+        serving.hand_over(
+            _AWAIT_RUNNING, _AWAIT_HEARTBEAT, cpu_vm_standby.data_age_s, has_volume=False, moved=_to_its_volume
+        ),
     ),
 )

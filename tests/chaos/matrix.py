@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -23,9 +23,8 @@ from adapters.sim.memory_world import _operation
 from adapters.sim.vast_api import one_slash_form
 from daemon.simulate import be_quiet
 from daemon.simulation.replica import Replica
-from daemon.simulation.theatre import Plan
-from daemon.simulation.weather import Event, Weather
-from tests.crash.virtual import DEATHS
+from daemon.simulation.weather import Weather
+from tests.crash.virtual import DEATHS, Death
 from tests.frozen.play import still_open
 from tests.virtual_fleet import Fleet, play
 
@@ -79,9 +78,30 @@ FAULTS: dict[str, Faults] = {
     "empty list": (Fault(FaultKind.EMPTY_LIST, count=2),),
     "half a list": (Fault(FaultKind.PARTIAL_LIST, count=2),),
 }
+VM_FAULTS: dict[str, Faults] = {
+    "429": (_status(429, None),),
+    "quota": (
+        _status(403, {"error": {"code": 403, "errors": [{"reason": "quotaExceeded"}], "message": "Quota 'CPUS'"}}),
+    ),
+    "500": (_status(500, None),),
+    "503": (_status(503, None),),
+    "503 after the effect": (_status(503, None, after=True),),
+    "connect timeout": FAULTS["connect timeout"],
+    "timeout before": FAULTS["timeout before"],
+    "timeout after effect": FAULTS["timeout after effect"],
+    "404 right after": (_status(404, None), _status(404, None)),
+    "conflict: the first worked": (_status(503, None, after=True), _status(409, None)),
+    "malformed": FAULTS["malformed"],
+    "expired token": FAULTS["expired token"],
+    "empty list": FAULTS["empty list"],
+    "half a list": FAULTS["half a list"],
+}
+"""At Compute Engine."""
 _ONLY_LISTS = ("empty list", "half a list")
 _ONLY_CHANGES = ("done later", "already so")
 _READS = ("GET", "POST")
+_VM = "compute."
+"""So begin the operations of Compute Engine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,19 +126,23 @@ class Result:
 
 def cells(stories: Sequence[str] = ()) -> Iterator[Cell]:
     """Every call that an undisturbed run of the strategy makes, with every fault that it can meet."""
-    for name, *_ in DEATHS:
-        if stories and name not in stories:
+    for death in DEATHS:
+        if stories and death.name not in stories:
             continue
-        for operation, method in _calls_of(name).items():
-            for fault in FAULTS:
-                is_list = operation in ("list_instances", "list_volumes", "search_offers")
+        for operation, method in _calls_of(death.name).items():
+            for fault in faults_of(operation):
+                is_list = operation in ("list_instances", "list_volumes", "search_offers", f"{_VM}aggregatedList")
                 if fault in _ONLY_LISTS and not is_list:
                     continue
                 if fault == "429 search quota" and operation != "search_offers":
                     continue
                 if (fault in _ONLY_CHANGES and method in _READS) or (fault == "done later" and "create" in operation):
                     continue  # A create that is done later has no number to answer with.
-                yield Cell(name, operation, fault)
+                yield Cell(death.name, operation, fault)
+
+
+def faults_of(operation: str) -> dict[str, Faults]:
+    return VM_FAULTS if operation.startswith(_VM) else FAULTS
 
 
 def _calls_of(story: str) -> dict[str, str]:
@@ -134,17 +158,18 @@ def run(wanted: Iterable[Cell]) -> Iterator[Result]:
 
 def _play(story: str, cell: Cell | None, calls: dict[str, str]) -> Result:
     """Machine 1 dies, and machine 2 lives on."""
-    _, strategy, begins, sharing = next(one for one in DEATHS if one[0] == story)
+    death = next(one for one in DEATHS if one.name == story)
 
     async def told(fleet: Fleet) -> Result:
-        return await _told(fleet, begins, cell, calls)
+        return await _told(fleet, death, cell, calls)
 
-    return play(told, Plan(SEED, 2, 1, (strategy, strategy), sharing, hosts=HOSTS_OF.get(story, HOSTS)))
+    return play(told, death.plan(SEED, 2, HOSTS_OF.get(story, HOSTS)))
 
 
-async def _told(fleet: Fleet, begins: Event, cell: Cell | None, calls: dict[str, str]) -> Result:
+async def _told(fleet: Fleet, death: Death, cell: Cell | None, calls: dict[str, str]) -> Result:
     theatre, made = fleet.theatre, defaultdict[str, set[int]](set)
-    watched, heard = theatre.on_call, theatre.on_world
+    await fleet.until(lambda: not still_open(theatre) and (not death.has_vm or len(theatre.books.copies()) == 2))
+    watched, asked, heard = theatre.on_call, theatre.on_vm_call, theatre.on_world
 
     def on_call(replica: Replica, request: httpx.Request) -> None:
         found = _operation(request.method, one_slash_form(request.url.path))
@@ -152,16 +177,21 @@ async def _told(fleet: Fleet, begins: Event, cell: Cell | None, calls: dict[str,
             calls.setdefault(found[0].name, request.method)
         watched(replica, request)
 
+    def on_vm_call(replica: Replica, what: str, path: Mapping[str, str], body: Any) -> None:
+        calls.setdefault(f"{_VM}{what}", what)
+        asked(replica, what, path, body)
+
     def on_world() -> None:
         for instance in fleet.world.instances.values():
             made[instance.label or ""].add(instance.id)
         heard()
 
-    theatre.on_call, theatre.on_world = on_call, on_world
-    orders = [] if cell is None else [replace(fault, endpoint=cell.operation) for fault in FAULTS[cell.fault]]
+    theatre.on_call, theatre.on_vm_call, theatre.on_world = on_call, on_vm_call, on_world
+    faults = () if cell is None else faults_of(cell.operation)[cell.fault]
+    orders = [] if cell is None else [replace(fault, endpoint=cell.operation) for fault in faults]
     for order in orders:
         fleet.world.faults.order(order, theatre.clock.now(), None)
-    Weather(theatre, fleet.oracle.seen).begin(begins)
+    Weather(theatre, fleet.oracle.seen).begin(death.begins)
     left = await _until_quiet(fleet)
     twice = [f"{len(ids)} rentals under {label}" for label, ids in made.items() if len(ids) > 1]
     return _result(fleet, cell, orders, [*twice, *left])
@@ -198,7 +228,7 @@ def _result(fleet: Fleet, cell: Cell | None, orders: Sequence[Fault], wrongs: Se
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--story", action="append", default=[], choices=[name for name, *_ in DEATHS])
+    parser.add_argument("--story", action="append", default=[], choices=[death.name for death in DEATHS])
     parser.add_argument("--every", type=int, default=1, help="play only every n-th cell")
     parser.add_argument("--first", type=int, default=0)
     asked = parser.parse_args()

@@ -72,16 +72,35 @@ class Harm(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
-    """One machine and its death, in a weather of its own."""
+class Death:
+    """How a machine dies, and what stands ready for it."""
 
     name: str
     strategy: str
     begins: Event
-    seed: int
-    is_hard: bool
     sharing: VolumeSharing = "allowed"
     has_vm: bool = False
+    """A CPU VM serves meanwhile."""
+    is_prepared: bool = False
+    """A warm pool stands ready on another host."""
+
+    def plan(self, seed: int, machines: int, hosts: int) -> Plan:
+        pools = (Wanted.ELSEWHERE,) * machines if self.is_prepared else ()
+        strategies = (self.strategy,) * machines
+        return Plan(seed, machines, 1, strategies, self.sharing, hosts=hosts, cpu_vms=self.has_vm, pools=pools)
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """A death in a weather of its own."""
+
+    death: Death
+    seed: int
+    is_hard: bool
+
+    @property
+    def name(self) -> str:
+        return f"{self.death.name}/{self.seed}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,17 +149,17 @@ CRASHES, CRASHES_FOR_GOOD, DIES = (
     Event(0, "container_crashes"),
     Event(0, "host_dies"),
 )
-WITH_VM = "cpu_vm_standby"
-"""The machine has a CPU VM, which serves meanwhile."""
-DEATHS: tuple[tuple[str, str, Event, VolumeSharing], ...] = (
-    ("repair_primary", "warm_pool", CRASHES, "allowed"),
-    ("warm_pool", "warm_pool", CRASHES_FOR_GOOD, "allowed"),
-    ("warm_pool_alone", "warm_pool", CRASHES_FOR_GOOD, "refused"),
-    ("cpu_standby", "cpu_standby", DIES, "allowed"),
-    (WITH_VM, "cpu_standby", DIES, "allowed"),
-    ("both", "both", DIES, "allowed"),
-    ("regional_volume", "regional_volume", CRASHES_FOR_GOOD, "refused"),
-    ("regional_replica", "regional_volume", DIES, "allowed"),
+DEATHS = (
+    Death("repair_primary", "warm_pool", CRASHES),
+    Death("warm_pool", "warm_pool", CRASHES_FOR_GOOD),
+    Death("warm_pool_alone", "warm_pool", CRASHES_FOR_GOOD, "refused"),
+    Death("cpu_standby", "cpu_standby", DIES),
+    Death("cpu_vm_standby", "cpu_standby", DIES, has_vm=True),
+    Death("prepared_pool", "both", DIES, is_prepared=True),
+    Death("prepared_pool_with_vm", "both", DIES, has_vm=True, is_prepared=True),
+    Death("both", "both", DIES),
+    Death("regional_volume", "regional_volume", CRASHES_FOR_GOOD, "refused"),
+    Death("regional_replica", "regional_volume", DIES),
 )
 
 
@@ -152,9 +171,9 @@ POOLS: tuple[tuple[Wanted, VolumeSharing], ...] = (
 
 
 def stories(is_hard: bool, seeds: Sequence[int]) -> Iterator[Piece]:
-    for name, strategy, begins, sharing in DEATHS:
+    for death in DEATHS:
         for seed in seeds:
-            story = Story(f"{name}/{seed}", strategy, begins, seed, is_hard, sharing, name == WITH_VM)
+            story = Story(death, seed, is_hard)
             yield Piece(story.name, lambda story=story: play(story), not is_hard)  # type: ignore[misc]
 
 
@@ -323,8 +342,7 @@ def play(story: Story) -> End:
 
 
 async def _play(loop: VirtualLoop, story: Story) -> End:
-    plan = Plan(story.seed, 1, 1, (story.strategy,), story.sharing, hosts=HOSTS, cpu_vms=story.has_vm)
-    theatre = Theatre(plan, loop)
+    theatre = Theatre(story.death.plan(story.seed, 1, HOSTS), loop)
     oracle = Oracle(theatre)
     theatre.on_commit, theatre.on_call = oracle.on_commit, oracle.on_call
     theatre.on_answer, theatre.on_world = oracle.on_answer, oracle.on_world
@@ -335,13 +353,13 @@ async def _play(loop: VirtualLoop, story: Story) -> End:
     await theatre.register()
     await theatre.clock.sleep(WARM_UP_S)
     while (
-        still_open(theatre) or (story.has_vm and not theatre.books.copies())
+        still_open(theatre) or (story.death.has_vm and not theatre.books.copies())
     ) and theatre.clock.monotonic() < READY_S:
         await theatre.clock.sleep(1.0)  # What is crashed before the death is made up for: a copy, a standby.
     weather = Weather(theatre, oracle.seen)
     if story.is_hard:
         _turn(theatre)
-    weather.begin(story.begins)
+    weather.begin(story.death.begins)
     return await _until_done(theatre, oracle)
 
 
