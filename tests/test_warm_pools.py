@@ -35,8 +35,9 @@ def play(
     *pools: Wanted,
     sharing: VolumeSharing = "allowed",
     policy: dict[str, float] = NO_BUDGET,
+    cpu_vms: bool = False,
 ) -> None:
-    plan = Plan(3, len(pools), 1, ("both",) * len(pools), sharing, pools=pools)
+    plan = Plan(3, len(pools), 1, ("both",) * len(pools), sharing, pools=pools, cpu_vms=cpu_vms)
     virtual_fleet.play(story, plan, policy=policy)
 
 
@@ -126,6 +127,26 @@ def test_a_failover_lands_on_the_prepared_pool_without_renting_anything() -> Non
         assert [one.strategy for one in fleet.theatre.books.failovers()] == ["cpu_standby"]
 
     play(story, ELSEWHERE)
+
+
+def test_beside_a_cpu_vm_the_pool_is_taken_too_and_the_vms_work_is_carried_over_to_it() -> None:
+    async def story(fleet: Fleet) -> None:
+        machine = await whole(fleet)
+        await fleet.until(lambda: bool(fleet.theatre.books.copies()))
+        known = set(fleet.world.instances)
+        fleet.world.kill_host(fleet.primary().host, fleet.theatre.clock.now())
+        fleet.carry_out()
+        await fleet.until(lambda: row(fleet).primary == machine.prepared[0])
+        assert set(fleet.world.instances) <= known
+        assert (row(fleet).standby, row(fleet).prepared) == (machine.prepared[1], ())
+        await comes_to_rest(fleet)
+        (failover,) = fleet.theatre.books.failovers()
+        done = {one.step: one.output for one in fleet.theatre.books.journal(failover.id) if one.mark == "done"}
+        assert done["serve_meanwhile"]["serves"] is True
+        assert done["carry_over"]["from_vm"] is True
+        assert "rent_candidate" not in done
+
+    play(story, ELSEWHERE, cpu_vms=True)
 
 
 def test_where_the_prepared_host_dies_too_the_market_is_tried() -> None:
