@@ -12,6 +12,7 @@ import typer
 
 from daemon.cli_output import Answer, Column, Output, as_csv, as_yaml, write
 from daemon.client import EXIT_UNREACHABLE, ApiClient, ClientError
+from daemon.screens import harmless
 
 AGAIN_AFTER_S = 2.0
 pause = threading.Event().wait
@@ -93,7 +94,7 @@ def _print(event: Event, output: Output) -> None:
         case Output.CSV:
             write(as_csv(Answer(document, [document], COLUMNS), with_head=False))
         case Output.TABLE | Output.WIDE:
-            write(line_of(event) + "\n")
+            write(harmless(line_of(event)) + "\n")
 
 
 def line_of(event: Event) -> str:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
-
 import typer
 
 from daemon.cli_output import Answer, Column, Output, emit
 from daemon.client import ApiClient
+from daemon.screens import harmless
 
-_ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|[@-_])")
 COLUMNS = (Column("line", "LINE"),)
 
 
@@ -24,8 +22,3 @@ def show_logs(api: ApiClient, machine: str, tail: int, host: bool, output: Outpu
         typer.echo(harmless(line))
     if not found["lines"]:
         typer.echo(f"Instance {found['gpu_instance_id']} has printed nothing.", err=True)
-
-
-def harmless(line: str) -> str:
-    """Without what would command the reader's terminal: whoever is in the container writes what he likes."""
-    return "".join(letter for letter in _ESCAPES.sub("", line) if letter.isprintable() or letter == "\t")

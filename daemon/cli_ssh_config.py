@@ -17,12 +17,15 @@ from typing import Any
 
 from daemon.cli_output import pause
 from daemon.client import EXIT_FAILED, ApiClient, ClientError
+from daemon.screens import harmless
 
 WATCH_EVERY_S = 5.0
 VM_USER = "failoverd"
 """Whom a CPU VM lets in with the machine's own SSH keys."""
 _HEAD = "# Written by `failoverd ssh-config`; what you change here is overwritten.\n"
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_ADDRESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:_-]*(%[A-Za-z0-9._-]+)?")
+_KEY = re.compile(r"[A-Za-z0-9@.-]+ [A-Za-z0-9+/=]+( [ -~]*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +68,19 @@ def write_config(api: ApiClient, user: str, files: Files, *, watch: bool) -> Non
 
 def config(machines: Iterable[Mapping[str, Any]], user: str, known: Path) -> str:
     """A block for each machine that has an address: its instance's, or that of the CPU VM which serves in its place."""
-    rows = [row for row in map(_at_present, machines) if row["ssh_host"] and row["ssh_port"]]
+    rows = [row for row in map(_at_present, machines) if _is_address(row["ssh_host"]) and row["ssh_port"]]
     names = [row["name"] for row in rows]
     return _HEAD + "".join(_block(row, names, user, known) for row in rows)
 
 
 def known_hosts(machines: Iterable[Mapping[str, Any]]) -> str:
-    rows = [row for row in map(_at_present, machines) if row["ssh_host_key"]]
-    lines = [f"{_alias(row)} {row['ssh_host_key'].strip()}\n" for row in rows]
-    return _HEAD + "".join(lines)
+    keys = [(row, (row["ssh_host_key"] or "").strip()) for row in map(_at_present, machines)]
+    return _HEAD + "".join(f"{_alias(row)} {key}\n" for row, key in keys if _KEY.fullmatch(key))
+
+
+def _is_address(text: str | None) -> bool:
+    """Whatever else stands there is left out: a line's end in it would begin a setting of ssh's, and ssh runs commands."""
+    return text is not None and _ADDRESS.fullmatch(text) is not None
 
 
 def _block(row: Mapping[str, Any], names: Sequence[str], user: str, known: Path) -> str:
@@ -91,7 +98,8 @@ def _block(row: Mapping[str, Any], names: Sequence[str], user: str, known: Path)
         f"    StrictHostKeyChecking {'yes' if row['ssh_host_key'] else 'accept-new'}",
     ]
     place = row.get("place", f"instance {row['gpu_instance_id']}")
-    return f"\n# {own}: {place}, {row['state']}\n" + "\n".join(lines) + "\n"
+    told = " ".join(harmless(own).split())
+    return f"\n# {told}: {place}, {row['state']}\n" + "\n".join(lines) + "\n"
 
 
 def _at_present(row: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -28,6 +28,10 @@ PublicKey = Annotated[str, AfterValidator(public_keys.normalised), Field(max_len
 
 def _unmistakable(name: str) -> str:
     """Wherever a machine is named, its id may stand, or a failover's, or `last`. Raise ValueError."""
+    if not name.isprintable():
+        fault = ValueError("it holds a control character, or a line's end")
+        fault.wanted = "a name of one line, in letters that can be printed"  # type: ignore[attr-defined]
+        raise fault
     if name.isdecimal() or name.startswith("fo_") or name == "last":
         fault = ValueError("it can be mistaken for a machine's id, or for a failover")
         fault.wanted = "a name that is no number, does not begin with fo_ and is not `last`"  # type: ignore[attr-defined]
@@ -36,6 +40,8 @@ def _unmistakable(name: str) -> str:
 
 
 MachineNamed = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_unmistakable)]
+ADDRESS = r"^[^\s\x00-\x1f\x7f-\x9f]+$"
+"""A host's name or number: it goes into files that ssh reads, in which a line's end begins another setting."""
 EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=256)]
 
 
@@ -61,7 +67,7 @@ class Registration(BaseModel):
     strategy: str | None = None
     auto_failover: str | None = None
     priority: int | None = Field(None, ge=-1000, le=1000)
-    ssh_host: str | None = Field(None, min_length=1, max_length=255)
+    ssh_host: str | None = Field(None, pattern=ADDRESS, min_length=1, max_length=255)
     ssh_port: int | None = Field(None, ge=1, le=65535)
     workspace_path: Folder | None = None
     interval_s: float | None = Field(None, ge=0.05, le=86400)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from textwrap import wrap
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+_ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|[@-_])")
 PLAIN_WIDTH = 160
 """Columns where nobody looks: a pipe or a file gets whole lines."""
 NOBODY_READS = 141
@@ -53,8 +55,14 @@ def console(stream: TextIO | None = None, width: int | None = None) -> Console:
     Its `print` raises NobodyReads where the reader has gone.
     """
     from rich.console import Console
+    from rich.segment import Segment
 
     class OurConsole(Console):
+        def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+            """What machines and providers have said is among what is shown; our own styles are no part of the text."""
+            for segment in super().render(renderable, options):
+                yield segment if segment.control else Segment(harmless(segment.text), segment.style)
+
         def on_broken_pipe(self) -> None:
             leave_the_pipe()
             raise NobodyReads
@@ -64,6 +72,11 @@ def console(stream: TextIO | None = None, width: int | None = None) -> Console:
     if width is None and not is_terminal:
         width = int(os.environ.get("COLUMNS") or PLAIN_WIDTH)
     return OurConsole(file=stream, width=width, highlight=False, soft_wrap=False, force_terminal=is_terminal)
+
+
+def harmless(text: str) -> str:
+    """Without what would command the reader's terminal: whoever is on a machine writes what he likes."""
+    return "".join(letter for letter in _ESCAPES.sub("", text) if letter.isprintable() or letter in "\t\n")
 
 
 def style_of(state: str) -> str:

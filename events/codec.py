@@ -45,6 +45,24 @@ NUL = re.compile(rb"\x00|(?<!\\)(?:\\\\)*\\u0000")
 what holds one is refused before it gets that far."""
 
 
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+def not_text(value: bytes) -> str | None:
+    """What in the record, which may be JSON, no store and no other program takes for text; None where nothing is."""
+    if NUL.search(value) is not None:
+        return "a NUL character (\\u0000)"
+    if _SURROGATE.search(value) is None:
+        return None
+    try:
+        json.dumps(json.loads(value), ensure_ascii=False).encode()  # Reading joins what is a pair.
+    except UnicodeEncodeError:
+        return "half a surrogate pair (\\ud800 to \\udfff)"
+    except (ValueError, RecursionError):
+        return None  # It is no JSON, and refused for that.
+    return None
+
+
 class Undecodable(Exception):
     """The record is no event that this version knows; `cause` is short and stable, the text is for people."""
 
@@ -65,7 +83,7 @@ def decode_from_machine(value: bytes | None) -> FromMachine:
     """A heartbeat or a notice; a value without `kind` is a heartbeat. Raise Undecodable."""
     if value is None or len(value) > MAX_RECORD_BYTES:
         raise _no_event(value)
-    _refuse_nul(value)
+    _refuse_what_is_not_text(value)
     try:
         event = _machine_decoder.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -75,9 +93,10 @@ def decode_from_machine(value: bytes | None) -> FromMachine:
     return _checked(event)
 
 
-def _refuse_nul(value: bytes) -> None:
-    if NUL.search(value):
-        raise Undecodable("invalid", "it holds a NUL character (\\u0000), which no text may have")
+def _refuse_what_is_not_text(value: bytes) -> None:
+    found = not_text(value)
+    if found is not None:
+        raise Undecodable("invalid", f"it holds {found}, which no text may have")
 
 
 def _checked(event: FromMachine) -> FromMachine:
@@ -130,7 +149,7 @@ def decode_command(value: bytes | None, headers: Headers = ()) -> Command:
     """
     if value is None or len(value) > MAX_RECORD_BYTES:
         raise _no_event(value)
-    _refuse_nul(value)
+    _refuse_what_is_not_text(value)
     command = _decode(_command_decoder, value)
     if command.command_id is None:
         given = header(headers, "ce_id")

@@ -268,13 +268,17 @@ def _raising(error: Exception) -> Callable[..., Any]:
     return transact
 
 
-async def test_a_nul_is_refused_wherever_it_stands() -> None:
-    """No database keeps it in a text, so it must not get that far."""
+async def test_what_is_no_text_is_refused_wherever_it_stands() -> None:
+    """No database keeps it in one, so it must not get that far."""
     async with stage() as s:
         for method, path, body, field in (
             ("POST", "/api/v1/pause", rb'{"minutes": 5, "reason": "a\u0000b"}', "reason"),
             ("PUT", "/api/v1/machines/7", rb'{"env": {"A": "b", "C": "\u0000"}}', "env.C"),
             ("POST", "/api/v1/pause", b'{"minutes": 5, "reason": "a\x00b"}', "body"),
+            ("POST", "/api/v1/pause", rb'{"minutes": 5, "reason": "a\ud800b"}', "reason"),
+            ("PUT", "/api/v1/machines/7", rb'{"env": {"A": "\udc00\ud800"}}', "env.A"),
+            ("PUT", "/api/v1/failover/settings", rb'{"\ud800": 1}', "body"),
+            ("POST", "/api/v1/heartbeats", rb'{"machine_id": 1, "boot_id": "\uDFFF"}', "boot_id"),
             ("GET", "/api/v1/failovers/fo%00", b"", "path"),
             ("GET", "/api/v1/failovers?cursor=a%00", b"", "query"),
         ):
@@ -282,5 +286,6 @@ async def test_a_nul_is_refused_wherever_it_stands() -> None:
             code = "malformed" if field in ("body", "path", "query") else "invalid_parameter"
             assert (answer.status_code, answer.json()["code"], answer.json()["field"]) == (400, code, field), path
         escaped = rb'{"minutes": 5, "reason": "the text \\u0000 is none"}'
-        answer = await s.http.post("/api/v1/pause", content=escaped, headers={"Content-Type": "application/json"})
-        assert answer.status_code == 200
+        for text in (escaped, rb'{"minutes": 5, "reason": "\ud83d\ude00 and \\ud800"}'):
+            answer = await s.http.post("/api/v1/pause", content=text, headers={"Content-Type": "application/json"})
+            assert answer.status_code == 200

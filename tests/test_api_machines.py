@@ -378,3 +378,20 @@ def test_the_configuration_does_not_put_a_machine_back_on_what_a_failover_moved_
     there = replace(known, primary=InstanceId(2))
     assert sorted(news_of(body, there)) == ["name", "priority", "volume_id", "volume_path"]
     assert sorted(news_of(body, replace(there, last_failover=FailoverId("fo_1")))) == ["name", "priority"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("name", "alpha\n    ProxyCommand true"),
+        ("name", "\x1b[31mred"),
+        ("ssh_host", "127.0.0.1\n    ProxyCommand true"),
+        ("ssh_host", "a b"),
+        ("ssh_host", "a\x07"),
+    ],
+)
+async def test_a_name_or_an_address_of_more_than_one_line_is_refused(field: str, value: str) -> None:
+    async with stage() as s:
+        await s.machine()
+        answer = await s.http.put("/api/v1/machines/123", json={field: value})
+    assert (answer.status_code, answer.json()["field"]) == (400, field)

@@ -14,18 +14,20 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from rich.panel import Panel
+from rich.text import Text
 from typer.testing import CliRunner
 
 from daemon.cli_app import app
 from daemon.cli_dlq import COLUMNS as LETTER_COLUMNS
 from daemon.cli_history import REPORT_COLUMNS
 from daemon.cli_logs import COLUMNS as LOG_COLUMNS
-from daemon.cli_logs import harmless
 from daemon.cli_orphans import COLUMNS as ORPHAN_COLUMNS
 from daemon.cli_output import Column
 from daemon.cli_queue import COLUMNS as QUEUE_COLUMNS
 from daemon.cli_show import HISTORY_COLUMNS, MACHINE_COLUMNS, STEP_COLUMNS
 from daemon.cli_snapshots import COLUMNS as SNAPSHOT_COLUMNS
+from daemon.screens import console, harmless
 from machines.journal import Entry, Mark
 from machines.model import MachineId
 from tests.test_api_stage import Stage, stage
@@ -216,6 +218,19 @@ def test_top_needs_a_terminal_and_says_what_does_not(url: str) -> None:
     result = CliRunner().invoke(app, ["top", "--url", url], env={"FAILOVERD_TOKEN": "t"})
     assert result.exit_code == 2
     assert "failoverd status -w" in result.stderr
+
+
+def test_what_a_machine_said_commands_no_terminal() -> None:
+    """Where our own colours are."""
+    said = "\x1b[2J\x1b]0;mine\x07all is well\x9b1m"
+    stream = io.StringIO()
+    stream.isatty = lambda: True  # type: ignore[method-assign]
+    screen = console(stream, width=60)
+    screen.print(Text(said, style="red"), Panel(said))
+    shown = stream.getvalue()
+    assert "all is well" in shown
+    assert "\x1b[31m" in shown
+    assert not any(harm in shown for harm in ("\x1b[2J", "\x1b]0", "\x07", "\x9b"))
 
 
 def test_what_a_container_wrote_commands_no_terminal() -> None:

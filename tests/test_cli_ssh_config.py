@@ -86,6 +86,25 @@ def test_a_machine_without_an_address_and_a_name_that_is_a_pattern_lead_nobody_a
     assert known_hosts([machine(1, "a", key=None)]).count("\n") == 1
 
 
+BREAK = "\n    ProxyCommand touch /tmp/taken"
+
+
+def test_nothing_that_a_machine_is_called_or_is_reached_by_becomes_a_setting_of_ssh() -> None:
+    named, placed, keyed = (
+        machine(1, f"alpha{BREAK}"),
+        machine(2, "bravo"),
+        machine(3, "charlie", key=f"ssh-ed25519 A{BREAK}"),
+    )
+    placed["ssh_host"] = f"127.0.0.1{BREAK}"
+    text = config([named, placed, keyed], "root", Path("/k"))
+    assert [line for line in text.splitlines() if line.strip().startswith("ProxyCommand")] == []
+    assert [line for line in text.splitlines() if line.startswith("Host ")] == [
+        "Host failoverd-1",
+        "Host failoverd-3 charlie",
+    ]
+    assert "ProxyCommand" not in known_hosts([named, placed, keyed])
+
+
 @pytest.fixture
 def rounds(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Three looks, then Ctrl-C."""

@@ -63,6 +63,7 @@ BAD = [
     ('{"machine_id":8,"command_id":"bad"}', None),
     ('{"command":"failover","machine_id":8,"command_id":"bad","arguments":[]}', "arguments"),
     (r'{"command":"failover","machine_id":8,"command_id":"bad","reason":"a\u0000b"}', None),
+    (r'{"command":"failover","machine_id":8,"command_id":"bad","reason":"a\ud800b"}', None),
 ]
 
 

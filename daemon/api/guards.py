@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import Callable
 from typing import Any
 
-import orjson
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from daemon.api.problems import problem_response, unexpected
-from events.codec import NUL
+from events.codec import not_text
 from machines.problems import Problem
 
 log = structlog.get_logger(__name__)
@@ -23,12 +23,14 @@ MAX_BODY_BYTES = 256 * 1024
 _MOST_SWALLOWED = 8 * 1024 * 1024
 _SWALLOWED_S = 2.0
 """Real seconds."""
+_NUL = "a NUL character"
+_NOT_TEXT = re.compile("[\x00\ud800-\udfff]")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}", re.ASCII)
 
 
 class BodyLimit:
-    """Reads the body before the routes do, and refuses one that is too large, announced or not; and a request with a NUL in
-    it, which PostgreSQL keeps in no text."""
+    """Reads the body before the routes do, and refuses one that is too large, announced or not; and a request with a NUL or
+    half a surrogate pair in it, which PostgreSQL and UTF-8 keep in no text."""
 
     def __init__(self, app: ASGIApp, limit: int = MAX_BODY_BYTES) -> None:
         self._app = app
@@ -45,7 +47,7 @@ class BodyLimit:
             await self._refuse(scope, receive, send)
             return
         if "\x00" in scope["path"] or b"%00" in scope["query_string"]:
-            await _refuse_nul("path" if "\x00" in scope["path"] else "query", scope, receive, send)
+            await _refuse_not_text("path" if "\x00" in scope["path"] else "query", _NUL, scope, receive, send)
             return
         messages: list[Message] = []
         size = 0
@@ -64,8 +66,9 @@ class BodyLimit:
             if not message.get("more_body", False):
                 break
         body = b"".join(message.get("body", b"") for message in messages)
-        if NUL.search(body) is not None:
-            await _refuse_nul(_field_with_nul(body), scope, receive, send)
+        wrong = not_text(body)
+        if wrong is not None:
+            await _refuse_not_text(_field_that_is_not_text(body), wrong, scope, receive, send)
             return
         await self._app(scope, _replay(messages, receive), send)
 
@@ -90,30 +93,32 @@ async def _swallow(receive: Receive) -> None:
         return
 
 
-def _field_with_nul(body: bytes) -> str:
+def _field_that_is_not_text(body: bytes) -> str:
     """The first one; the body as a whole where it cannot be read."""
     try:
-        return _place_of_nul(orjson.loads(body)) or "body"
-    except orjson.JSONDecodeError:
+        return _place_of_no_text(json.loads(body)) or "body"
+    except (ValueError, RecursionError):
         return "body"
 
 
-def _place_of_nul(value: Any) -> str | None:
-    """Its path; "" for the value itself, None where it holds none."""
+def _place_of_no_text(value: Any) -> str | None:
+    """Its path; "" for the value itself, None where all is text."""
     if isinstance(value, str):
-        return "" if "\x00" in value else None
+        return "" if _NOT_TEXT.search(value) is not None else None
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for name, one in inner:
-        found = _place_of_nul(one)
+        found = _place_of_no_text(one)
         if found is not None:
             return f"{name}.{found}".rstrip(".")
+        if isinstance(name, str) and _NOT_TEXT.search(name) is not None:
+            return ""  # A name that cannot be told.
     return None
 
 
-async def _refuse_nul(field: str, scope: Scope, receive: Receive, send: Send) -> None:
-    detail = f"the {field} holds a NUL character, which no text may have"
+async def _refuse_not_text(field: str, wrong: str, scope: Scope, receive: Receive, send: Send) -> None:
+    detail = f"the {field} holds {wrong}, which no text may have"
     code = "malformed" if field in ("path", "query", "body") else "invalid_parameter"
-    problem = Problem(400, code, detail, "send it without \\u0000 and %00", {"field": field})
+    problem = Problem(400, code, detail, "send it without \\u0000, %00 and halves of surrogate pairs", {"field": field})
     await problem_response(problem, scope["path"])(scope, receive, send)
 
 
