@@ -216,7 +216,9 @@ async def assemble(settings: Settings, around: Surroundings) -> Daemon:
     )
     contracts = ContractWatch(store, policies, clock)
     readiness = ReadinessPoll(loop, cloud, snapshots, volumes, policies, clock, contracts, cpu_cloud, vms)
-    registry = Registry(store, loop, cloud, announcer, clock, makes_cpu_vms=cpu_cloud is not None, policies=policies)
+    registry = Registry(
+        store, loop, cloud, volumes, announcer, clock, makes_cpu_vms=cpu_cloud is not None, policies=policies
+    )
     desk = PolicyDesk(
         store,
         loop,

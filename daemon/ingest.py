@@ -28,6 +28,8 @@ log = structlog.get_logger(__name__)
 
 _MOST_STRANGERS = 10_000
 _MOST_BOOTS = 8
+_MOST_TOLD = 300
+"""Of what a notice says in its own words, in characters."""
 
 
 class Sink(Protocol):
@@ -357,7 +359,7 @@ class Ingest:
 
     def _take_notice(self, notice: Notice) -> None:
         """Only a live one: what is read back was announced before, and an agent may long have begun again."""
-        what = f"{notice.what} {notice.detail}".strip()
+        what = f"{notice.what} {notice.detail}".strip()[:_MOST_TOLD]
         machine, instance = MachineId(notice.machine_id), InstanceId(notice.instance_id)
         sequence = self._detector.sequence_of(machine) if self._detector.primary_of(machine) == instance else None
         self._sink.post(machine, Noticed(instance, Source.NOTICE, what, sequence))

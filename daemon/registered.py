@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -16,6 +17,7 @@ from machines.model import (
     Own,
     Setting,
     Standby,
+    Volume,
     VolumeId,
     VolumeMount,
     Workload,
@@ -106,6 +108,29 @@ def with_standby(machine: Machine, wanted: Registration, standby: Instance | Non
         remedy = f"another instance on host {changed.host}, where the primary and the volume are"
         raise invalid("standby_gpu_instance_id", standby.id, remedy)
     return replace(changed, standby=Standby(standby.id, standby.host, None))
+
+
+def lies_elsewhere(before: Machine, machine: Machine) -> bool:
+    """Is it another volume, or another instance that is said to have it?"""
+    had = None if before.volume is None else before.volume.id
+    has = None if machine.volume is None else machine.volume.id
+    return (had, before.primary) != (has, machine.primary)
+
+
+def refuse_elsewhere(machine: Machine, volume: VolumeId, shelf: Mapping[VolumeId, Volume]) -> None:
+    """What a failover leaves behind is deleted, so a volume is the machine's only where its instance has it mounted. Raise
+    Problem (400)."""
+    shown = shelf.get(volume)
+    if shown is None:
+        raise invalid("volume_id", volume, "a volume that the provider knows")
+    if machine.host is not None and shown.host != machine.host:
+        raise invalid("volume_id", volume, f"a volume on host {machine.host}, where the machine's instance is")
+    if machine.primary is not None and machine.primary not in shown.holders:
+        mounted = [one.id for one in shelf.values() if machine.primary in one.holders]
+        having = (
+            f" ({', '.join(map(str, mounted))})" if mounted else "; it has none, so rent one with the volume mounted"
+        )
+        raise invalid("volume_id", volume, f"a volume that instance {machine.primary} has mounted{having}")
 
 
 def rentals(machine: Machine) -> tuple[object, ...]:

@@ -19,7 +19,15 @@ from daemon.cpu_wishes import debts_of_change, refuse_wish, vm_serves, with_wish
 from daemon.loop import Loop
 from daemon.pool_wishes import refuse_stranger, setting_for, with_pool
 from daemon.prepared_pools import drop_prepared
-from daemon.registered import changed_machine, fresh_machine, rentals, with_own_settings, with_standby
+from daemon.registered import (
+    changed_machine,
+    fresh_machine,
+    lies_elsewhere,
+    refuse_elsewhere,
+    rentals,
+    with_own_settings,
+    with_standby,
+)
 from daemon.registration import Registration, parse
 from daemon.replicas import leave
 from daemon.snapshot_grants import resolve_alerts_of_others
@@ -35,6 +43,7 @@ from machines.model import (
     Mode,
     Rest,
     Setting,
+    Volume,
     VolumeId,
     is_served_by_vm,
 )
@@ -42,7 +51,7 @@ from machines.policy import (
     Policies,
     Policy,
 )
-from machines.ports import Clock, GpuCloud
+from machines.ports import Clock, GpuCloud, VolumeStore
 from machines.problems import Problem, invalid, unknown_machine
 from machines.states import State
 from machines.volumes import RegionalVolume, VolumeStatus
@@ -51,6 +60,8 @@ log = structlog.get_logger(__name__)
 
 
 _SHARED_LISTING_S = 10.0
+_SHARED_SHELF_S = 3.0
+"""An operator names a volume soon after he rented what has it."""
 _USUAL = Policy()
 CONFIGURATION = "configuration"
 """Who registers the machines that the configuration names."""
@@ -64,6 +75,7 @@ class Registry:
         store: Store,
         loop: Loop,
         cloud: GpuCloud,
+        volumes: VolumeStore,
         announcer: Announcer,
         clock: Clock,
         makes_cpu_vms: bool = False,
@@ -73,6 +85,7 @@ class Registry:
         self._store = store
         self._loop = loop
         self._cloud = cloud
+        self._volumes = volumes
         self._announcer = announcer
         self._clock = clock
         self._makes_cpu_vms = makes_cpu_vms
@@ -95,6 +108,7 @@ class Registry:
             refuse_wish(wanted.cpu_standby)
         shown = await self._look_up(wanted.gpu_instance_id, "gpu_instance_id")
         standby = await self._look_up(wanted.standby_gpu_instance_id, "standby_gpu_instance_id")
+        shelf = await self._shelf_for(machine_id, wanted)
 
         def work(tx: Tx) -> Machine:
             tx.lock_admission()  # What is said of the fleet meanwhile counts here, too, and two registrations see each other.
@@ -129,6 +143,8 @@ class Registry:
                 raise vm_serves(before)
             if before == machine:
                 return machine
+            if machine.volume is not None and (before is None or lies_elsewhere(before, machine)):
+                refuse_elsewhere(machine, machine.volume.id, shelf)
             _refuse_taken(tx, machine, before)
             if audit is not None:
                 tx.audit(audit)
@@ -168,6 +184,19 @@ class Registry:
         if shown is None:
             raise invalid(field_name, instance, "an instance that the provider knows")
         return shown
+
+    async def _shelf_for(self, machine_id: MachineId, wanted: Registration) -> Mapping[VolumeId, Volume]:
+        """The provider's volumes, where one is named, or the machine that lies on one gets another instance."""
+        known = self._loop.known(machine_id)
+        moves = wanted.gpu_instance_id is not None and known is not None and known.volume is not None
+        if wanted.volume_id is None and not moves:
+            return {}
+        try:
+            return await self._volumes.volumes(_SHARED_SHELF_S)
+        except StepError as error:
+            raise Problem(
+                503, "provider_unavailable", f"the provider gave no answer on its volumes: {error}", "try again"
+            ) from error
 
     def rest(self, tx: Tx, machine_id: MachineId, rest: Rest | None) -> Machine:
         """Pause this machine alone, or resume it; who calls makes it count after the commit. Raise Problem (404)."""

@@ -23,6 +23,8 @@ from machines.model import (
     Source,
     Standby,
     Testimony,
+    Volume,
+    VolumeId,
     Word,
     Workload,
 )
@@ -395,3 +397,35 @@ async def test_a_name_or_an_address_of_more_than_one_line_is_refused(field: str,
         await s.machine()
         answer = await s.http.put("/api/v1/machines/123", json={field: value})
     assert (answer.status_code, answer.json()["field"]) == (400, field)
+
+
+@pytest.mark.parametrize(
+    ("shelf", "remedy"),
+    [
+        ({}, "a volume that the provider knows"),
+        ({5: Volume(VolumeId(5), HostId(99), 10.0, ())}, "a volume on host 60"),
+        ({5: Volume(VolumeId(5), HostId(60), 10.0, ())}, "it has none"),
+        (
+            {
+                5: Volume(VolumeId(5), HostId(60), 10.0, ()),
+                6: Volume(VolumeId(6), HostId(60), 10.0, (InstanceId(1001),)),
+            },
+            "has mounted (6)",
+        ),
+    ],
+    ids=["unknown", "another host", "not mounted", "another one"],
+)
+async def test_a_volume_that_the_instance_has_not_mounted_is_not_the_machines(shelf: Any, remedy: str) -> None:
+    """A failover deletes what it leaves behind, so a stranger's volume must never become a machine's by a slip."""
+    async with stage() as s:
+        s.outside.instances[InstanceId(1001)] = instance(1001)
+        s.outside.shelf = {VolumeId(number): volume for number, volume in shelf.items()}
+        body = {"gpu_instance_id": 1001, "volume_id": 5}
+        answer = await s.http.put("/api/v1/machines/1", json=body)
+        assert (answer.status_code, answer.json()["field"]) == (400, "volume_id")
+        assert remedy in answer.json()["remedy"]
+        s.outside.shelf = {VolumeId(5): Volume(VolumeId(5), HostId(60), 10.0, (InstanceId(1001),))}
+        assert (await s.http.put("/api/v1/machines/1", json=body)).status_code in (200, 201)
+        s.outside.instances[InstanceId(1002)] = instance(1002)
+        moved = await s.http.put("/api/v1/machines/1", json={"gpu_instance_id": 1002})
+        assert (moved.status_code, moved.json()["field"]) == (400, "volume_id"), "its volume is not mounted there"

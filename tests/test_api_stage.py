@@ -305,7 +305,7 @@ async def stage(
     announcer = Announcer("test")
     tell_blindness = Blindness(store, clock, Leases(store, clock, "one")).tell
     loop = Loop(store, policy, clock, random, announcer, lambda machine, instance: "agent", tell_blindness, has_hook)
-    registry = Registry(store, loop, outside, announcer, clock, policies=policy)  # type: ignore[arg-type]
+    registry = Registry(store, loop, outside, outside, announcer, clock, policies=policy)  # type: ignore[arg-type]
     desk = PolicyDesk(store, loop, policy, announcer, clock, configured or {})
     commands = Commands(store, loop, registry, announcer, clock, random, desk)
     log = EmbeddedLog(clock)

@@ -107,7 +107,7 @@ class Yard:
         cloud: CpuCloud | None = GceCloud(wire, clock, settings) if has_provider else None
         standbys = CpuStandbys(store, loop, cloud, clock, deployment, announcer)
         sweep = Sweep(store, loop, UNUSED, UNUSED, UNUSED, UNUSED, clock, UNUSED, UNUSED, cpu_standbys=standbys)
-        registry = Registry(store, loop, UNUSED, announcer, clock, makes_cpu_vms=has_provider)
+        registry = Registry(store, loop, UNUSED, UNUSED, announcer, clock, makes_cpu_vms=has_provider)
         watch = CpuVmWatch(store, loop, cloud, clock, deployment, announcer)
         return cls(store, clock, world, wire, loop, registry, watch, sweep)
 

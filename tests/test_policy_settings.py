@@ -20,7 +20,7 @@ from daemon.settings import PolicySection
 from daemon.snapshot_grants import late_alert, takes_snapshots
 from events.schema import Command, Heartbeat
 from machines.admission import FailoverRequest, Granted, checks
-from machines.model import DebtKind, InstanceId, MachineId, Mode, Own, Reason, Setting
+from machines.model import DebtKind, HostId, InstanceId, MachineId, Mode, Own, Reason, Setting, Volume, VolumeId
 from machines.policy import INHERITABLE, NAMES, OF_A_MACHINE, OF_THE_FLEET, Origin, Policy
 from machines.problems import Problem
 from tests.test_api_stage import Numbers, Stage, instance, stage
@@ -280,6 +280,7 @@ async def test_a_machines_own_word_stands_where_the_fleets_comes_to_contradict_i
 @pytest.mark.parametrize("path", [f"{MACHINES}/7", f"{SETTINGS}/7", SETTINGS])
 async def test_by_whichever_door_a_machine_gets_a_warm_pool_its_standby_is_owed(path: str) -> None:
     async with stage() as s:
+        s.outside.shelf[VolumeId(55)] = Volume(VolumeId(55), HostId(60), 10.0, (InstanceId(1007),))
         await registered(s, volume_id=55, workspace_path="/workspace")
         late = late_alert(MachineId(7))
         await s.store.transact(lambda tx: tx.raise_alert(late, "no snapshot comes", s.clock.now()))
@@ -301,7 +302,7 @@ def another_replica(s: Stage) -> tuple[Loop, PolicyDesk, Registry]:
     book = file()
     announcer = Announcer("test")
     loop = Loop(s.store, book, s.clock, Numbers(), announcer, lambda machine, instance: "agent", no_blindness)
-    registry = Registry(s.store, loop, s.outside, announcer, s.clock, policies=book)  # type: ignore[arg-type]
+    registry = Registry(s.store, loop, s.outside, s.outside, announcer, s.clock, policies=book)  # type: ignore[arg-type]
     return loop, PolicyDesk(s.store, loop, book, announcer, s.clock, {}), registry
 
 

@@ -685,6 +685,13 @@ async def test_an_emptied_volume_does_not_take_the_place_of_a_good_copy(s: Play)
 async def test_a_copy_of_a_volume_that_the_machine_lies_on_no_more_is_given_up(s: Play) -> None:
     shown = await s.with_replica()
     made = (await s.create(shown["region"])).json()["volume_id"]
+    elsewhere = await s.http.put("/api/v1/machines/1", json={"volume_id": made})
+    assert (elsewhere.status_code, elsewhere.json()["field"]) == (400, "volume_id"), (
+        "it would be deleted with the machine"
+    )
+    volume = s.volumes[(await s.http.get(f"{BASE}/{made}")).json()["provider_volume_id"]]
+    volume.host, volume.holders = s.first.host, [s.first.id]
+    await s.theatre.clock.sleep(10.0)
     assert (await s.http.put("/api/v1/machines/1", json={"volume_id": made})).status_code == 200
     await s.theatre.clock.sleep(60.0)
     assert shown["replicas"][0]["provider_volume_id"] not in s.volumes
