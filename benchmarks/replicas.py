@@ -266,7 +266,7 @@ class Storm:
             " OR failover_id IS NOT NULL OR last_failover IS NULL)"
         )
         waiting = await self._count(query, numbers)
-        owed = await self._count("SELECT count(*) FROM debts WHERE closed_at IS NULL")
+        owed = await self._count("SELECT count(*) FROM debts WHERE closed_at IS NULL AND kind <> 'keep_volume'")
         unsent = await self._count("SELECT count(*) FROM outbox WHERE sent_at IS NULL")
         return f"{waiting} machines, {owed} debts, {unsent} announcements" if waiting or owed or unsent else None
 

@@ -72,7 +72,15 @@ def follow_volume(
     if given_up or (known.id if known else None) != (machine.volume.id if machine.volume else None):
         tx.follow_volume(machine.id, known, machine.volume, given_up)
         if machine.volume is not None:
-            tx.resolve_alert(kept_alert(machine.volume.id), now)
+            end_keeping(tx, machine.volume.id, now)
+
+
+def end_keeping(tx: Tx, volume: VolumeId, now: datetime) -> None:
+    """A volume that was kept for what is newer on it is a machine's again, or is gone."""
+    for debt in tx.open_debts():
+        if debt.kind is DebtKind.KEEP_VOLUME and debt.volume == volume:
+            pay_debt(tx, debt.id, now)
+    tx.resolve_alert(kept_alert(volume), now)
 
 
 def follow_budget(tx: Tx, before: Machine | None, machine: Machine | None, now: datetime) -> None:
@@ -202,7 +210,9 @@ class Recorder:
         elif not is_served_by_vm(machine):
             for number in tx.drop_debts(running.id, (DebtKind.STOP_INSTANCE,), now):
                 tx.resolve_alert(debt_alert(number), now)
-        tx.add_debts([replace(debt, due_at=now) for debt in (*effect.debts, *self._hook_debts(machine, effect))])
+        tx.add_debts(
+            [replace(debt, due_at=debt.due_at or now) for debt in (*effect.debts, *self._hook_debts(machine, effect))]
+        )
         event = failover_changed(
             machine,
             running,

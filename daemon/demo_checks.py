@@ -8,7 +8,7 @@ from typing import Any
 
 from daemon.demo_stage import Cast
 from daemon.demo_watch import Look
-from machines.model import MachineId
+from machines.model import DebtKind, MachineId
 from machines.states import State
 
 SERVING = (State.HEALTHY, State.RECOVERED)
@@ -40,7 +40,7 @@ def is_recovered(person: Cast, look: Look) -> bool:
 def is_over(killed: Sequence[Cast], look: Look) -> bool:
     """Everything that was begun has come to its end, good or bad, and nothing is owed."""
     ended = all(is_recovered(one, look) or look.machines[one.id].state is State.FAILED for one in killed)
-    return ended and not look.running() and not look.debts
+    return ended and not look.running() and not look.owed()
 
 
 def check_all(
@@ -79,17 +79,19 @@ def _serving(machine: MachineId, truth: Mapping[str, Any]) -> list[Mapping[str, 
 
 
 def _nothing_unclaimed(truth: Mapping[str, Any], look: Look, seen: Mapping[int, str]) -> Check:
-    """At no time a rental that nothing explains; at the end none but primaries, standbys and their volumes, no debt."""
+    """At no time a rental that nothing explains; at the end none but primaries, standbys, their volumes and those that are kept
+    for what is newer on them, no debt."""
     machines = look.machines.values()
     claimed = {machine.primary for machine in machines}
     claimed |= {machine.standby.instance for machine in machines if machine.standby is not None}
     left = [row["id"] for row in truth["instances"] if row["id"] not in claimed]
     mounted = {machine.volume.id for machine in machines if machine.volume is not None}
-    volumes = [row["id"] for row in truth["volumes"] if row["id"] not in mounted]
+    kept = {debt.volume for debt in look.debts if debt.kind is DebtKind.KEEP_VOLUME}
+    volumes = [row["id"] for row in truth["volumes"] if row["id"] not in mounted | kept]
     wrong = [f"unexplained: instance {number} ({why})" for number, why in seen.items()]
     wrong += [f"left over at the end: instances {left}"] if left else []
     wrong += [f"left over at the end: volumes {volumes}"] if volumes else []
-    wrong += [f"{len(look.debts)} debts are open"] if look.debts else []
+    wrong += [f"{len(look.owed())} debts are open"] if look.owed() else []
     return Check(
         "nothing_unclaimed", not wrong, "; ".join(wrong) or "every rental was accounted for, none is left over"
     )

@@ -29,6 +29,10 @@ class Look:
     debts: Sequence[Debt] = ()
     alerts: Mapping[str, str] = field(default_factory=dict)
 
+    def owed(self) -> list[Debt]:
+        """What is to be done now; a volume that is kept for a person stands for days."""
+        return [debt for debt in self.debts if debt.kind is not DebtKind.KEEP_VOLUME]
+
     def failovers_of(self, machine: MachineId) -> list[Mapping[str, Any]]:
         return [shown for shown in self.failovers.values() if shown["machine_id"] == machine]
 

@@ -133,11 +133,16 @@ def is_regional(machine: Machine) -> bool:
 
 
 def leave(tx: Tx, machine: Machine, volume: VolumeId, because: str) -> None:
-    """Nobody needs this volume any more: its deletion is owed, and its row says so."""
+    """Nobody needs this volume of the machine's any more."""
+    owe_deletion(tx, machine.id, volume, because)
+
+
+def owe_deletion(tx: Tx, machine: MachineId, volume: VolumeId, because: str) -> None:
+    """Its row says so too. The machine may be none any more."""
     row = tx.row_of_volume(volume)
     if row is not None:
         tx.save_volume(replace(row, status=VolumeStatus.DELETING))
-    tx.add_debts((delete_debt(machine.id, volume, because),))
+    tx.add_debts((delete_debt(machine, volume, because),))
 
 
 def delete_debt(machine: MachineId, volume: VolumeId, because: str) -> Debt:

@@ -17,17 +17,18 @@ from adapters.sql.executor import Store
 from adapters.sql.records import FailoverRecord
 from adapters.sql.tx import Tx
 from daemon.alarms import Alarms
-from daemon.changes import debt_alert, drop_stops, pay_debt
+from daemon.changes import debt_alert, drop_stops, end_keeping, pay_debt
 from daemon.cpu_standbys import CpuStandbys
 from daemon.leases import Leases
 from daemon.loop import Loop
 from daemon.patience import Patience
 from daemon.rearm import Rearm
 from daemon.rented_ahead import claim_of
+from daemon.replicas import owe_deletion
 from daemon.runner import Runner
 from daemon.stop_debts import StopDebts
 from daemon.volume_debts import VolumeDebts
-from daemon.volume_users import user_of
+from daemon.volume_users import is_owed_its_deletion, user_of
 from daemon.warm_pools import WarmPools
 from machines.errors import NotYet, Refused, StepError, Unknown
 from machines.failover import Due, StartAsked, StartFailed
@@ -42,7 +43,7 @@ from machines.model import (
     VolumeId,
 )
 from machines.ports import AccessKeys, Clock, GpuCloud, Hook, VolumeStore
-from machines.volumes import kept_alert
+from machines.volumes import KEPT_FOR
 
 log = structlog.get_logger(__name__)
 
@@ -135,7 +136,7 @@ class Sweep:
         debts = {debt.id: debt for debt in await self._store.transact(lambda tx: tx.open_debts())}
         self._patience.keep(debts.keys())
         self._begun_here.intersection_update(debts)
-        owed = {number: debt for number, debt in debts.items() if is_meant(debt)}
+        owed = {number: debt for number, debt in debts.items() if is_meant(debt) and not self._is_kept(debt)}
         due = [owed[number] for number in due_dates.ring((one.id, one.due_at or now) for one in owed.values())]
         # Who is left out is rung again soon: a long round would keep waiting what becomes due meanwhile.
         due = _in_turn(due)
@@ -143,6 +144,12 @@ class Sweep:
         for error in ended:
             if isinstance(error, BaseException):
                 raise error  # The store is away, or a bug: every other debt had its turn all the same.
+
+    def _is_kept(self, debt: Debt) -> bool:
+        """Far longer than an alarm may be away: so it is counted from its beginning."""
+        if debt.kind is not DebtKind.KEEP_VOLUME or debt.due_at is None:
+            return False
+        return self._clock.since(debt.due_at - KEPT_FOR) < KEPT_FOR
 
     async def _begin(self, debt: Debt) -> bool:
         """Written down before anything is done: a debt that kills the daemon must not be the first that its next life
@@ -188,6 +195,8 @@ class Sweep:
                 await self._start_again(debt.machine, debt.instance)
             case DebtKind.DELETE_VOLUME if debt.volume is not None:
                 await self._delete_volume(debt.volume)
+            case DebtKind.KEEP_VOLUME if debt.volume is not None:
+                await self._keep_no_longer(debt.machine, debt.volume)
             case DebtKind.REARM:
                 await self._rearm.settle(debt)
             case DebtKind.PROVISION_POOL if self._warm_pools is not None:
@@ -234,6 +243,18 @@ class Sweep:
         if user is not None:
             raise Refused("volume_in_use", f"volume {volume} is machine {user.id}'s: name another one for it first")
         await self._volumes.delete(volume)
+
+    async def _keep_no_longer(self, machine: MachineId, volume: VolumeId) -> None:
+        """Its time is over: its deletion is owed, under the alert that it was kept."""
+
+        def work(tx: Tx) -> None:
+            user = user_of(tx, volume)
+            if user is not None:
+                raise NotYet(f"machine {user.id} may go on with volume {volume}", timedelta(minutes=1))
+            if not is_owed_its_deletion(tx, volume):
+                owe_deletion(tx, machine, volume, "what is newer on it was kept for its time")
+
+        await self._store.transact(work)
 
     async def _start_again(self, machine_id: MachineId, instance: InstanceId) -> None:
         """A primary that was fenced in vain. One that was replaced meanwhile must never come up again."""
@@ -306,7 +327,7 @@ def _paid(tx: Tx, debt: Debt, at: datetime) -> None:
     pay_debt(tx, debt.id, at)
     if debt.kind is DebtKind.DELETE_VOLUME and debt.volume is not None:
         tx.drop_volume(debt.volume)
-        tx.resolve_alert(kept_alert(debt.volume), at)
+        end_keeping(tx, debt.volume, at)
     if debt.kind in _DESTROYS and debt.instance is not None:
         drop_stops(tx, debt.instance, at)
 

@@ -30,6 +30,7 @@ log = structlog.get_logger(__name__)
 _AGE_S = 60.0
 ALERT = "orphan-volumes"
 _OURS = re.compile(r"fo_[a-z0-9]+_v\d+_\d+")
+_KNOWN = (DebtKind.DELETE_VOLUME, DebtKind.KEEP_VOLUME)
 _ROW = re.compile(r"(\d+)_\d+")
 """What follows the prefix: the row, and the try."""
 
@@ -107,7 +108,7 @@ def _explained(tx: Tx) -> tuple[Collection[VolumeId], Collection[Label]]:
     """The volumes that a machine, a row or a debt accounts for, and the names under which some are being made."""
     rows, debts = tx.regional_volumes(), tx.open_debts()
     volumes = {row.volume for row in rows if row.volume is not None}
-    volumes |= {debt.volume for debt in debts if debt.volume is not None and debt.kind is DebtKind.DELETE_VOLUME}
+    volumes |= {debt.volume for debt in debts if debt.volume is not None and debt.kind in _KNOWN}
     for machine in tx.machines():
         volumes |= volumes_of(machine)
     labels = {debt.label for debt in debts if debt.label is not None}

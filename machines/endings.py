@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import assert_never
@@ -41,7 +42,7 @@ from machines.signals import (
 from machines.states import State, Trigger
 from machines.strategies.prepared_pool import prepared_of
 from machines.strategies.wished import may_take_replica, mount_of
-from machines.volumes import kept_alert
+from machines.volumes import KEPT_FOR, kept_alert
 
 WORTH_REPEATING = frozenset({"restore_failed", "verify_failed", "ssh_unreachable"})
 """The candidate was at fault, not the strategy: the same rung begins again on other hosts."""
@@ -103,10 +104,18 @@ def _won(machine: Machine, running: Running, new: Replacement, now: datetime) ->
         workspace_path=new.workspace_path or machine.workspace_path,
         cpu_standby=replace(machine.cpu_standby, serving=None) if machine.cpu_standby is not None else None,
     )
-    kept = _newer_than_the_copy(machine, running, new)
-    ended = EndFailover(running, True, None, None, new, _debts_of_the_old(machine, running, new))
-    told = () if kept is None else (Notify(kept_alert(kept), _kept_text(machine, running, kept)),)
+    ended = EndFailover(running, True, None, None, new, _debts_of_the_old(machine, running, new, now))
+    told = _told_of_what_is_kept(machine, running, new, now)
     return Decision(moved, (ended, Notify(f"machine-{machine.id}", because, resolves=True), *told))
+
+
+def _told_of_what_is_kept(machine: Machine, running: Running, new: Replacement, now: datetime) -> tuple[Notify, ...]:
+    """Newer work that lies somewhere and is billed is a person's to take or to give up."""
+    if (kept := _newer_than_the_copy(machine, running, new)) is not None:
+        return (Notify(kept_alert(kept), _kept_text(machine, running, kept)),)
+    if (kept := _newer_than_the_snapshot(machine, running, new)) is not None:
+        return (Notify(kept_alert(kept), _kept_until_text(machine, running, kept, now + KEPT_FOR)),)
+    return ()
 
 
 def _newer_than_the_copy(machine: Machine, running: Running, new: Replacement) -> VolumeId | None:
@@ -116,6 +125,22 @@ def _newer_than_the_copy(machine: Machine, running: Running, new: Replacement) -
         return None
     is_own = machine.volume is not None and machine.volume.id == mount.id
     return None if is_own and _is_graded(running.proof, FenceGrade.SEVERED) else mount.id
+
+
+def _newer_than_the_snapshot(machine: Machine, running: Running, new: Replacement) -> VolumeId | None:
+    """The volume of a machine that went on elsewhere with its snapshot, or a VM's copy: what was written since is there alone.
+    None where its host is known to be offline, from which nothing can be pulled."""
+    own = machine.volume
+    if own is None or running.rung is not Rung.CPU_STANDBY or _is_graded(running.proof, FenceGrade.SEVERED):
+        return None
+    return None if own.id in _volumes_of(_volume_after(machine, new)) else own.id
+
+
+def _kept_until_text(machine: Machine, running: Running, kept: VolumeId, until: datetime) -> str:
+    went_on = f"{machine.name} went on elsewhere with a copy of its work"
+    newer = f"what was written since is only on volume {kept} of host {machine.host}"
+    remedy = "take from it what is needed, or name it as a machine's volume, or delete it"
+    return f"{went_on}; {newer}, which is kept, and billed, until {until:%Y-%m-%d %H:%M} UTC (failover {running.id}); {remedy}"
 
 
 def _kept_text(machine: Machine, running: Running, kept: VolumeId) -> str:
@@ -149,7 +174,7 @@ def _pool_after(machine: Machine, new: Replacement) -> WarmPool | None:
     return replace(machine.warm_pool, prepared=prepared, home_is_full=False)
 
 
-def _debts_of_the_old(machine: Machine, running: Running, new: Replacement) -> tuple[Debt, ...]:
+def _debts_of_the_old(machine: Machine, running: Running, new: Replacement, now: datetime) -> tuple[Debt, ...]:
     """What the machine leaves behind is given up, and what it needs for the next time is owed."""
     debts: list[Debt] = []
     if machine.primary is not None:
@@ -157,10 +182,7 @@ def _debts_of_the_old(machine: Machine, running: Running, new: Replacement) -> t
     standby = machine.standby.instance if machine.standby else None
     if standby is not None and standby != new.instance:
         debts.append(_debt(machine, running, DebtKind.DESTROY_INSTANCE, standby, "its primary was replaced elsewhere"))
-    kept = _volumes_of(_volume_after(machine, new)) | {_newer_than_the_copy(machine, running, new)}
-    for left in sorted(_volumes_of(machine.volume) - kept):
-        volume = _debt(machine, running, DebtKind.DELETE_VOLUME, None, "its machine was moved to another host")
-        debts.append(replace(volume, volume=left))
+    debts.extend(_debts_of_the_volumes(machine, running, new, now))
     vm = machine.cpu_standby.vm if machine.cpu_standby is not None else None
     if vm is not None and (running.rung is Rung.CPU_STANDBY or is_served_by_vm(machine)):
         # Also where we do not know that it serves: an answer may have been lost.
@@ -170,6 +192,17 @@ def _debts_of_the_old(machine: Machine, running: Running, new: Replacement) -> t
     if lacks_standby or (machine.volume is not None and new.has_volume):
         debts.append(_debt(machine, running, DebtKind.REARM, None, "its standby became the machine"))
     return tuple(debts)
+
+
+def _debts_of_the_volumes(machine: Machine, running: Running, new: Replacement, now: datetime) -> Iterator[Debt]:
+    newer = _newer_than_the_snapshot(machine, running, new)
+    kept = _volumes_of(_volume_after(machine, new)) | {newer, _newer_than_the_copy(machine, running, new)}
+    for left in sorted(_volumes_of(machine.volume) - kept):
+        gone = _debt(machine, running, DebtKind.DELETE_VOLUME, None, "its machine was moved to another host")
+        yield replace(gone, volume=left)
+    if newer is not None:
+        kept_a_while = _debt(machine, running, DebtKind.KEEP_VOLUME, None, "its machine was given an older copy")
+        yield replace(kept_a_while, volume=newer, due_at=now + KEPT_FOR)
 
 
 def _volumes_of(mount: VolumeMount | None) -> frozenset[VolumeId]:

@@ -544,6 +544,8 @@ class DebtKind(Enum):
     START_INSTANCE = "start_instance"
     DELETE_VOLUME = "delete_volume"
     """Of a host that the machine has left for good, or one that nobody needs any more."""
+    KEEP_VOLUME = "keep_volume"
+    """It is newer than what its machine went on with: owed its deletion once this is due, and a person's to take until then."""
     CREATE_VOLUME = "create_volume"
     """Make the volume of a row of `regional_volumes`."""
     CLONE_VOLUME = "clone_volume"

@@ -7,12 +7,14 @@ them: one volume at a time, and beside it a replica on another host of the regio
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 
 from machines.model import HostId, Label, LandlordId, MachineId, OfferId, VolumeId
 
 HOURS_PER_MONTH = 730.0
+KEPT_FOR = timedelta(days=7)
+"""A volume that is newer than the snapshot from which its machine went on: long enough for a person to miss something."""
 FORMER_HANDLES = 1 << 52
 """From here on are the ids of volumes whose machine went on with a copy, which took their ids over; no provider's are as
 high, and clients still read them as whole numbers."""

@@ -183,6 +183,61 @@ async def test_the_machines_own_host_is_taken_where_it_is_wished_for() -> None:
     assert await hosts_of(market, Wish(host=HostId(1), volume=volume), volume=volume) == [1]
 
 
+@dataclass
+class InUse(Market):
+    """Its volume is not released yet."""
+
+    async def rent(self, claim: Claim) -> InstanceId:
+        self.rented.append(claim)
+        raise Refused("volume_in_use", "the volume is not shared")
+
+
+ON_ITS_HOST = Wish(host=HostId(1), volume=VolumeMount(VolumeId(5), "/workspace"))
+
+
+async def attach(market: Market, written: Written, clock: StillClock, proved_s: float = 0.0) -> NotYet | Refused:
+    proof = FenceProof(FenceGrade.DESTROYED, "read back", BEGIN + timedelta(seconds=proved_s))
+    with pytest.raises((NotYet, Refused)) as error:
+        await rent_candidate(
+            replace(context(market, written, clock), failover=replace(RUNNING, proof=proof)), ON_ITS_HOST
+        )
+    assert isinstance(error.value, NotYet | Refused)
+    return error.value
+
+
+async def test_a_volume_that_our_destroy_has_not_released_yet_is_asked_for_again() -> None:
+    """Seen by reading: the provider's first "in use", a second after the destroy, was the end of the newest data."""
+    market, written, clock = InUse((offer(1, host=1), offer(2, host=1))), Written(), SteppedClock()
+    for _ in range(8):
+        assert isinstance(await attach(market, written, clock), NotYet)
+        await clock.advance(10)
+    assert len(market.rented) == 8, "one create a look: another offer would want the same volume"
+    await clock.advance(15)
+    final = await attach(market, written, clock)
+    assert isinstance(final, Refused)
+    assert (final.code, final.why) == ("no_offer_matches", "the volume is not shared")
+
+
+async def test_a_candidate_that_came_to_nothing_has_to_let_go_of_the_volume_too() -> None:
+    written, clock = Written(), SteppedClock()
+    booting = Market((offer(1, host=1),), shows=True)
+    assert isinstance(await attach(booting, written, clock, -3600), NotYet)
+    await clock.advance(1000)
+    market = InUse((offer(1, host=1),), rented=booting.rented, shows=True)
+    assert isinstance(await attach(market, written, clock, -3600), NotYet), "its boot is given up only now"
+    await clock.advance(95)
+    assert isinstance(await attach(market, written, clock, -3600), Refused)
+
+
+async def test_a_daemon_that_was_away_asks_for_the_volume_once_more_before_it_gives_up() -> None:
+    market, written, clock = InUse((offer(1, host=1),)), Written(), SteppedClock()
+    await clock.advance(3600)
+    clock.begin_anew()
+    assert isinstance(await attach(market, written, clock), NotYet)
+    await clock.advance(50)
+    assert isinstance(await attach(market, written, clock), Refused)
+
+
 async def look(market: Market, written: Written, clock: SteppedClock) -> list[str]:
     """One more look at the race; why candidates were given up, up to now."""
     with pytest.raises((NotYet, Refused)):

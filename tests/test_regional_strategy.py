@@ -160,10 +160,14 @@ def test_on_its_own_host_the_volume_and_its_copy_stay() -> None:
 
 
 def test_a_machine_that_leaves_its_volume_leaves_the_copy_too() -> None:
-    one = replace(regional(), state=State.CPU_STANDBY_ATTEMPT, failover=running(ladder=(Rung.CPU_STANDBY,)))
-    won, effects = tell(one, AttemptEnded(FAILOVER, 1, Won(replacement(NEW, has_volume=False))))
-    assert won.volume is None
-    assert [number for kind, number in owed(effects) if kind is DebtKind.DELETE_VOLUME] == [MOUNT.id, COPY.id]
+    for proof, kept in ((replace(PROOF, grade=FenceGrade.SEVERED), []), (PROOF, [MOUNT.id])):
+        failover = running(ladder=(Rung.CPU_STANDBY,), proof=proof)
+        one = replace(regional(), state=State.CPU_STANDBY_ATTEMPT, failover=failover)
+        won, effects = tell(one, AttemptEnded(FAILOVER, 1, Won(replacement(NEW, has_volume=False))))
+        assert won.volume is None
+        assert [number for kind, number in owed(effects) if kind is DebtKind.KEEP_VOLUME] == kept
+        given_up = [number for kind, number in owed(effects) if kind is DebtKind.DELETE_VOLUME]
+        assert given_up == [number for number in (MOUNT.id, COPY.id) if number not in kept]
 
 
 @pytest.mark.parametrize(

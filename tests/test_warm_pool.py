@@ -16,6 +16,7 @@ from machines.failover import (
     EndFailover,
     Heard,
     Lost,
+    Notify,
     Won,
     decide,
 )
@@ -34,6 +35,7 @@ from machines.model import (
     Machine,
     MachineId,
     Mode,
+    Prepared,
     Reason,
     Replacement,
     Rung,
@@ -44,6 +46,7 @@ from machines.model import (
     Volume,
     VolumeId,
     VolumeMount,
+    WarmPool,
 )
 from machines.policy import Policy
 from machines.ports import ShellResult
@@ -52,6 +55,7 @@ from machines.saga import Abandoned, Run, Undo, is_past_return, next_move
 from machines.states import State
 from machines.strategies.ladder import is_too_late, strategy_for, strategy_of
 from machines.strategies.warm_pool import FENCE_BY_DESTROYING, WARM_POOL, WARM_POOL_ALONE, await_running
+from machines.volumes import KEPT_FOR
 from tests.test_api_stage import BEGIN
 from tests.test_candidates import Market, Written, context
 
@@ -104,9 +108,12 @@ def replacement(instance: InstanceId, has_volume: bool) -> Replacement:
     )
 
 
-def owed(decision_effects: tuple[object, ...]) -> list[tuple[DebtKind, int | None]]:
-    ended = next(effect for effect in decision_effects if isinstance(effect, EndFailover))
-    return [(debt.kind, debt.instance or debt.volume) for debt in ended.debts]
+def ended(effects: tuple[object, ...]) -> EndFailover:
+    return next(effect for effect in effects if isinstance(effect, EndFailover))
+
+
+def owed(effects: tuple[object, ...]) -> list[tuple[DebtKind, int | None]]:
+    return [(debt.kind, debt.instance or debt.volume) for debt in ended(effects).debts]
 
 
 def tell(one: Machine, signal: object):
@@ -123,15 +130,48 @@ def test_after_a_warm_pool_the_old_instance_goes_and_a_new_standby_is_owed():
     assert owed(effects) == [(DebtKind.DESTROY_INSTANCE, OLD), (DebtKind.REARM, None)]
 
 
-def test_after_a_cpu_standby_the_old_host_is_left_for_good_with_standby_and_volume():
-    one = machine(State.CPU_STANDBY_ATTEMPT, failover=running(Rung.CPU_STANDBY))
-    won, effects = tell(one, AttemptEnded(FAILOVER, 1, Won(replacement(NEW, has_volume=False))))
+def moved(**more: Any) -> tuple[Machine, tuple[object, ...]]:
+    """By a cpu_standby, to another host."""
+    pool = more.pop("pool", None)
+    one = machine(State.CPU_STANDBY_ATTEMPT, failover=running(Rung.CPU_STANDBY, **more), warm_pool=pool)
+    new = replacement(NEW, has_volume=False)
+    return tell(one, AttemptEnded(FAILOVER, 1, Won(new if pool is None else replace(new, volume=pool.prepared.volume))))
+
+
+def test_after_a_cpu_standby_a_host_that_is_offline_is_left_for_good_with_standby_and_volume():
+    won, effects = moved(proof=replace(PROOF, grade=FenceGrade.SEVERED))
     assert (won.primary, won.volume, won.standby) == (NEW, None, None)
     assert owed(effects) == [
         (DebtKind.DESTROY_INSTANCE, OLD),
         (DebtKind.DESTROY_INSTANCE, STANDBY),
         (DebtKind.DELETE_VOLUME, VOLUME.id),
     ]
+
+
+PREPARED = Prepared(VolumeMount(VolumeId(990), "/workspace"), HostId(200), Standby(NEW, HostId(200)), 0.4)
+
+
+@pytest.mark.parametrize("pool", [None, WarmPool(prepared=PREPARED)])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"proof": PROOF},
+        {"proof": replace(PROOF, grade=FenceGrade.DESTROYED)},
+        {"proof": PROOF, "primary_was_alive": True, "reason": Reason.DRILL},
+        {},
+    ],
+)
+def test_a_volume_that_is_newer_than_the_snapshot_is_kept_for_its_time_and_told_where_its_host_may_live(more, pool):
+    """Seen by reading: a drill of a living primary deleted everything that was written since the snapshot."""
+    won, effects = moved(pool=pool, **more)
+    assert (won.primary, won.volume) == (NEW, None if pool is None else PREPARED.volume)
+    volumes = [one for one in owed(effects) if one[0] in (DebtKind.DELETE_VOLUME, DebtKind.KEEP_VOLUME)]
+    assert volumes == [(DebtKind.KEEP_VOLUME, VOLUME.id)]
+    assert (DebtKind.DESTROY_INSTANCE, STANDBY) in owed(effects), "it stands by for nobody any more"
+    (kept,) = [debt for debt in ended(effects).debts if debt.kind is DebtKind.KEEP_VOLUME]
+    assert kept.due_at == T0 + KEPT_FOR
+    (told,) = [effect for effect in effects if isinstance(effect, Notify) and not effect.resolves]
+    assert (told.key, "2026-12-01 12:00 UTC" in told.text) == ("volume-881-kept", True)
 
 
 def test_a_lost_warm_pool_goes_on_to_the_cpu_standby_with_the_same_fence():

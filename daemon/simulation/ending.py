@@ -10,6 +10,8 @@ from daemon.simulation.books import DebtRow, MachineRow
 if TYPE_CHECKING:
     from daemon.simulation.theatre import Person, Theatre
 
+KEPT = "keep_volume"
+"""The debt that stands for days, by intention."""
 WARM = ("warm_pool", "both")
 
 
@@ -38,7 +40,9 @@ def what_is_left(theatre: Theatre) -> list[tuple[str, str]]:
 
 def _is_told(debt: DebtRow, alerts: dict[str, str]) -> bool:
     """The GPU of a primary that was fenced in vain was taken meanwhile, or nowhere is room for a pool: a person was told, and it
-    is tried on and on."""
+    is tried on and on. Or what is newer than a copy is kept for a person."""
+    if debt.kind == KEPT:
+        return f"volume-{debt.volume}-kept" in alerts
     return debt.kind in ("start_instance", "provision_pool") and f"debt-{debt.id}" in alerts
 
 
@@ -96,6 +100,7 @@ def _unclaimed(theatre: Theatre, machines: list[MachineRow], debts: list[DebtRow
     labels = {debt.label for debt in debts if debt.label is not None}
     volumes = {row.volume for row in machines} | {row.replica for row in machines}
     volumes |= {row.prepared_volume for row in machines} | {row.volume for row in theatre.books.volumes()}
+    volumes |= {debt.volume for debt in debts if debt.kind == KEPT}
     world = theatre.world.world
     for instance in world.instances.values():
         if instance.id not in kept and instance.label not in labels:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from machines.budget import cost_of_boot, promised
 from machines.errors import NotYet, Refused, StepError, Unknown
@@ -49,6 +49,8 @@ _GONE_A_SEARCH = 5
 _MARKET_PATIENCE = timedelta(minutes=10)
 _HOST_PATIENCE = timedelta(seconds=30)
 """For a GPU on one host: what follows on the ladder is not kept waiting."""
+_RELEASE = timedelta(seconds=90)
+"""An attach fails for about 30 s after the volume's last instance was destroyed (facts/vast-api.md, section 6)."""
 _OF_THE_STORE = ("no_snapshot", "provider_unavailable")
 """Refusals of the store of snapshots: no other host would be let in either."""
 _MAX_CLAIMS = 80
@@ -107,6 +109,8 @@ async def rent_candidate(ctx: StepContext, wish: Wish) -> Winner:
             raise NotYet("the market has no offer now", _MARKET_AGAIN)
         if race.may_search_anew():
             raise NotYet("others were faster at every offer; searching anew", _SEARCH_AGAIN)
+        if race.may_wait_for_the_volume():
+            raise NotYet("the volume is still in use; it is asked for again", _LOOK_AGAIN)
         raise race.verdict()
     raise NotYet(race.standing(), _LOOK_AGAIN)
 
@@ -132,6 +136,8 @@ class _Race:
         self._gone = 0
         """Offers of this look that others had taken."""
         self._is_over_budget = False
+        self._volume_is_in_use = False
+        """By the provider's answer at this look."""
 
     def live(self) -> list[Candidate]:
         return [candidate for candidate in self._all.values() if candidate.is_live]
@@ -145,6 +151,18 @@ class _Race:
         if self._gone == 0 or self._is_over_budget or self._has_tried_enough():
             return False
         return self._wish.host is None or self._has_been_at_it() < self._patience()
+
+    def may_wait_for_the_volume(self) -> bool:
+        """Its refusal is final only once all that we destroyed has had its time to let go of it."""
+        if not self._volume_is_in_use or self._is_over_budget or self._has_tried_enough():
+            return False
+        return any(self._ctx.clock.since(at, unseen_at_most=_RELEASE / 2) < _RELEASE for at in self._let_go())
+
+    def _let_go(self) -> list[datetime]:
+        """When it was the old instance, and each rental of this race that came to nothing."""
+        proof, rented = self._ctx.failover.proof, {one.number for one in self._all.values() if one.instance is not None}
+        dropped = [one.at for one in self._entries if one.mark is Mark.DROPPED and one.candidate in rented]
+        return dropped if proof is None else [proof.at, *dropped]
 
     def _patience(self) -> timedelta:
         """Where the old instance was destroyed for the sake of this place, what follows is older data, or nothing."""
@@ -269,6 +287,8 @@ class _Race:
         for offer in await self._offers():
             if self._is_wide_enough() or self._gone >= _GONE_A_SEARCH or not self._may_pay_for(offer):
                 return
+            if self._volume_is_in_use:
+                return  # Whichever offer it is wanted for.
             await self._rent(offer)
 
     def _is_wide_enough(self) -> bool:
@@ -342,6 +362,7 @@ class _Race:
         except Refused as refused:
             self._last_refusal = refused.why
             self._gone += refused.code == "no_offer_matches"
+            self._volume_is_in_use |= refused.code == "volume_in_use"
             # A refusal is the provider's own word that nothing was rented, yet a debt costs only one look.
             await self._drop(candidate, refused.why, owed=refused.code != "no_offer_matches")
         except StepError:

@@ -16,7 +16,7 @@ from datetime import timedelta
 
 from machines.errors import KeyNotAccepted, NotYet, Refused, StepError
 from machines.journal import Entry, Mark
-from machines.model import Instance, InstanceId, Reason, Rung, Standby, Status, VolumeId, VolumeMount
+from machines.model import Instance, InstanceId, Reason, Rung, Standby, Status, Volume, VolumeId, VolumeMount
 from machines.saga import Step, StepContext, Strategy
 from machines.shell_lines import ListGpus, ReadMarker
 from machines.strategies import candidates, serving
@@ -32,6 +32,8 @@ _NEXT_LISTING = timedelta(seconds=0.05)
 _SSH_AGAIN = timedelta(seconds=0.25)
 _BOOT = timedelta(seconds=240)
 _RELEASE_AGAIN = timedelta(seconds=4)
+_LETS_GO = timedelta(seconds=40)
+"""A volume is released about 30 s after its instance was destroyed (facts/vast-api.md, section 6)."""
 _TOLD = (Mark.UNDO_WAITING, Mark.UNDO_FAILED)
 MARKER = ".failoverd-machine"
 """A file on the volume that names its machine, written when a standby is armed beside a living primary."""
@@ -90,7 +92,8 @@ async def check_place(ctx: StepContext) -> Checked:
     own = primary_of(ctx.machine)
     primary = (await ctx.cloud.list(max_age_s=3.0, about=(own,))).instances.get(own)
     _check_host(primary)
-    await _check_volume(ctx, volume)
+    shown = await _check_volume(ctx, volume)
+    _refuse_others(ctx, shown, own)
     if ctx.machine.host is None or not await ctx.cloud.search(candidates.query_for_host(ctx), ctx.machine.host):
         raise Refused("standby_gpu_taken", f"host {ctx.machine.host} has no free GPU to rent with the volume")
     return Checked(None, volume.id)
@@ -113,9 +116,9 @@ def _check_host(row: Instance | None) -> None:
         raise Refused("host_offline", f"the provider says that host {row.host} is offline")
 
 
-async def _check_volume(ctx: StepContext, volume: VolumeMount) -> None:
+async def _check_volume(ctx: StepContext, volume: VolumeMount) -> Volume:
     missing = f"volume {volume.id} does not exist any more"
-    looks = sum(1 for entry in ctx.entries if entry.mark is Mark.WAITING and (entry.why or "").endswith(missing))
+    looks = len(_waits(ctx, missing))
     found = (await ctx.volumes.volumes(max_age_s=10.0 if looks == 0 else 1.0)).get(volume.id)
     if found is None:
         if looks < _LOOKS_FOR_A_VOLUME:  # A list that lacks it once may be the list's own fault.
@@ -123,6 +126,26 @@ async def _check_volume(ctx: StepContext, volume: VolumeMount) -> None:
         raise Refused("warm_pool_not_ready", missing)
     if found.host != ctx.machine.host:
         raise Refused("warm_pool_not_ready", f"volume {volume.id} is on host {found.host}, not on {ctx.machine.host}")
+    return found
+
+
+def _refuse_others(ctx: StepContext, volume: Volume, own: InstanceId) -> None:
+    """Whoever else has the volume would keep it after the old instance was destroyed for its sake: perhaps a standby that is
+    being armed, which nobody takes away while a failover runs. What we destroyed a moment ago only lets go of it late."""
+    others = sorted(set(volume.holders) - {own})
+    if not others:
+        return
+    held = f"have volume {volume.id} beside the primary"
+    waits = _waits(ctx, held)
+    why = f"instances {others} {held}"
+    if not waits or ctx.clock.since(waits[0].at, unseen_at_most=_LETS_GO / 2) < _LETS_GO:
+        raise NotYet(why, _RELEASE_AGAIN)
+    raise Refused("warm_pool_not_ready", why)
+
+
+def _waits(ctx: StepContext, why: str) -> list[Entry]:
+    """Those of this attempt that ended with these words."""
+    return [entry for entry in ctx.entries if entry.mark is Mark.WAITING and (entry.why or "").endswith(why)]
 
 
 async def start_standby(ctx: StepContext) -> Started:
@@ -199,12 +222,16 @@ _RUNS = "the standby runs"
 
 
 async def await_release(ctx: StepContext) -> Released:
-    """About 30 s after its last instance was destroyed (facts/vast-api.md, section 6)."""
+    """About 30 s after its last instance was destroyed (facts/vast-api.md, section 6).
+
+    The old instance is gone already, so no list that lacks the volume is a reason to give it up: the rental finds out.
+    """
     volume = _volume_of(ctx)
+    missing = f"the provider does not list volume {volume.id}"
     found = (await ctx.volumes.volumes()).get(volume.id)
-    if found is None:
-        raise Refused("warm_pool_not_ready", f"volume {volume.id} does not exist any more")
-    if found.holders:
+    if found is None and len(_waits(ctx, missing)) < _LOOKS_FOR_A_VOLUME:
+        raise NotYet(missing, _VOLUME_AGAIN)
+    if found is not None and found.holders:
         raise NotYet(f"instances {list(found.holders)} still hold volume {volume.id}", _RELEASE_AGAIN)
     return Released(volume.id)
 
@@ -274,7 +301,7 @@ WARM_POOL = Strategy(
     ),
 )
 
-CHECK_PLACE = Step("check_place", check_place, Checked, tries=10, waits=10, late="provider_unavailable")
+CHECK_PLACE = Step("check_place", check_place, Checked, tries=10, waits=20, late="provider_unavailable")
 AWAIT_RELEASE = Step("await_release", await_release, Released, tries=10, waits=45, late="verify_failed")
 RENT_ON_HOST = Step(
     candidates.STEP,

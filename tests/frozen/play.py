@@ -18,7 +18,7 @@ from adapters.sim.settings import VolumeSharing
 from adapters.sql import upgrade
 from adapters.sql.migration import HEAD
 from adapters.virtual_clock import VirtualLoop, run_virtually, spawn
-from daemon.simulation.ending import what_is_left
+from daemon.simulation.ending import KEPT, what_is_left
 from daemon.simulation.intents import mutation_of
 from daemon.simulation.oracle import Oracle
 from daemon.simulation.replica import Replica
@@ -181,9 +181,9 @@ def _bring_up_to_date(theatre: Theatre, sql: Path) -> None:
 
 
 def still_open(theatre: Theatre) -> list[str]:
-    """What has not come to its end yet, every debt too."""
+    """What has not come to its end yet, every debt too that is not to stand for days."""
     left = [f"{name}: {text}" for name, text in what_is_left(theatre)]
-    return left + [f"debt {debt.kind} of machine {debt.machine}" for debt in theatre.books.debts()]
+    return left + [f"debt {debt.kind} of machine {debt.machine}" for debt in theatre.books.debts() if debt.kind != KEPT]
 
 
 async def _until_done(theatre: Theatre, oracle: Oracle) -> list[str]:
