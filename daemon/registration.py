@@ -82,7 +82,8 @@ class Registration(BaseModel):
     volume_path: Folder | None = None
     """Where the volume is mounted; the workspace path where it is not named."""
     standby_gpu_instance_id: int | None = Field(None, gt=0)
-    """A rental on the primary's host with the same volume, stopped: the warm pool's standby. It may be destroyed."""
+    """A rental on the primary's host with the same volume, stopped: the warm pool's standby. It may be destroyed, and is
+    where the machine gets another volume or host without it being named anew."""
     cpu_standby: CpuStandbyWish | None = None
     """A VM that is made for the machine; null deletes it."""
     policy: dict[str, int | float | None] | None = None
