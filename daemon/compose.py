@@ -192,7 +192,7 @@ async def assemble(settings: Settings, around: Surroundings) -> Daemon:
     loop.wire(ingest, prober.probe, runner.begin)
     fleet_cloud, fleet_volumes = leases.guard(cloud, FLEET), leases.guard(volumes, FLEET)
     fleet_shell = leases.guard(around.shell, FLEET)
-    rearm = Rearm(store, loop, fleet_cloud, fleet_shell, policies, clock, deployment, announcer)
+    rearm = Rearm(store, loop, fleet_cloud, fleet_volumes, fleet_shell, policies, clock, deployment, announcer)
     claims = VolumeClaims(store, fleet_volumes, clock, deployment)
     copies = VolumeCopies(store, loop, fleet_cloud, fleet_volumes, fleet_shell, policies, clock, claims, announcer)
     warm_pools = WarmPools(store, loop, fleet_cloud, fleet_volumes, fleet_shell, policies, clock, deployment, announcer)

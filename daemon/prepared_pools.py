@@ -1,4 +1,5 @@
-"""Owes the warm pools that operators asked for, and looks after those that stand ready on another host.
+"""Owes the warm pools that operators asked for, and looks after what stands ready: the standbys beside their primaries, and
+the pools on other hosts.
 
 A look finds what is lacking, lost or of no use any more; renting it is a debt, so that no crash forgets it
 (daemon/warm_pools.py).
@@ -15,10 +16,12 @@ import structlog
 from adapters.sql.executor import Store
 from adapters.sql.tx import Tx
 from daemon.announce import Announcer
+from daemon.lasting import Lasting
 from daemon.loop import Loop
+from daemon.rearm import needs_standby, rearm_debt
 from daemon.replicas import leave
 from machines.errors import StepError
-from machines.model import Debt, DebtKind, Listing, Machine, MachineId, Prepared, Standby, Status
+from machines.model import Debt, DebtKind, InstanceId, Listing, Machine, MachineId, Prepared, Standby, Status
 from machines.pool import is_of_use, lacks_pool, prepared_instances
 from machines.ports import Clock, GpuCloud
 from machines.strategies.prepared_pool import prepared_of
@@ -26,7 +29,7 @@ from machines.strategies.prepared_pool import prepared_of
 log = structlog.get_logger(__name__)
 
 _GIVEN_UP_AFTER_S = 300.0
-"""So long a prepared instance may be in no list, or its host offline."""
+"""So long what stands ready may be in no list, or the host of a prepared pool offline."""
 
 
 class PreparedPools:
@@ -38,18 +41,18 @@ class PreparedPools:
         self._cloud = cloud
         self._clock = clock
         self._announcer = announcer
-        self._lost_since: dict[MachineId, float] = {}
+        self._lost: Lasting[InstanceId] = Lasting(clock, _GIVEN_UP_AFTER_S)
 
     async def look(self) -> None:
-        """What a machine lacks is owed, and what was prepared for it and is of no use any more is given up."""
-        wishing = [one for one in self._loop.machines() if one.warm_pool is not None and one.failover is None]
-        for machine in wishing:
+        """What a machine lacks is owed, and what stands ready for it and is lost, or of no use any more, is given up."""
+        quiet = [one for one in self._loop.machines() if one.failover is None]
+        for machine in [one for one in quiet if one.warm_pool is not None]:
             prepared = prepared_of(machine)
             if prepared is not None and not is_of_use(machine, prepared):
                 await self._give_up(machine.id, prepared, None, "its machine has no use for it any more")
             elif lacks_pool(machine):
                 await self._store.transact(lambda tx, number=machine.id: self._owe(tx, number))  # type: ignore[misc]
-        await self._look_at([machine for machine in wishing if prepared_of(machine) is not None])
+        await self._look_at([machine for machine in quiet if _standing_ready(machine)])
 
     def _owe(self, tx: Tx, number: MachineId) -> None:
         machine = tx.machine(number)
@@ -57,33 +60,61 @@ class PreparedPools:
             owe_pool(tx, machine, self._clock.now())
 
     async def _look_at(self, machines: Sequence[Machine]) -> None:
-        """Those whose pools stand ready."""
-        numbers = {machine.id for machine in machines}
-        self._lost_since = {one: since for one, since in self._lost_since.items() if one in numbers}
+        """Those for which something stands ready."""
+        about = {one.instance for machine in machines for one in _standing_ready(machine)}
+        self._lost.keep(about)
         if not machines:
             return
-        about = {one.instance for machine in machines for one in prepared_instances(machine)}
         try:
             listing = await self._cloud.list(max_age_s=30.0, about=about)
         except StepError as error:
             log.info("prepared_pools_not_looked_at", because=str(error))
             return
         for machine in machines:
-            if (prepared := prepared_of(machine)) is not None:
-                await self._judge(machine, prepared, listing)
+            for one in _standing_ready(machine):
+                is_lost = self._lost.lasts(one.instance, _is_lost(machine, one, listing))
+                if is_lost and await self._is_certain(one, listing):
+                    await self._do_without(machine, one)
 
-    async def _judge(self, machine: Machine, prepared: Prepared, listing: Listing) -> None:
-        """Only what is lost by every list of some minutes is given up; without a standby, the rest stays."""
-        lost = next((one for one in prepared_instances(machine) if _is_lost(one, listing)), None)
-        if lost is None:
-            self._lost_since.pop(machine.id, None)
-            return
-        now = self._clock.monotonic()
-        if now - self._lost_since.setdefault(machine.id, now) < _GIVEN_UP_AFTER_S:
-            return
-        rest = replace(prepared, second=None) if lost is prepared.second else None
-        because = f"instance {lost.instance} of the prepared pool is in no list any more, or its host is offline"
-        await self._give_up(machine.id, prepared, rest, because)
+    async def _is_certain(self, one: Standby, listing: Listing) -> bool:
+        """Of what the lists lack the provider says so too when it is asked for that alone."""
+        if one.instance in listing.instances:
+            return True
+        try:
+            return await self._cloud.show(one.instance) is None
+        except StepError as error:
+            log.info("prepared_pools_not_looked_at", instance=one.instance, because=str(error))
+            return False
+
+    async def _do_without(self, machine: Machine, lost: Standby) -> None:
+        prepared = prepared_of(machine)
+        if lost == machine.standby:
+            await self._replace_standby(machine.id, lost)
+        elif prepared is not None:
+            # Without its standby the rest stays.
+            rest = replace(prepared, second=None) if lost is prepared.second else None
+            because = f"instance {lost.instance} of the prepared pool is in no list any more, or its host is offline"
+            await self._give_up(machine.id, prepared, rest, because)
+
+    async def _replace_standby(self, number: MachineId, lost: Standby) -> None:
+        """Another one is owed in the transaction in which the machine no longer has it."""
+        because = f"standby {lost.instance} is in no list any more"
+
+        def work(tx: Tx) -> Machine | None:
+            machine, now = tx.machine(number), self._clock.now()
+            if machine is None or machine.failover is not None or machine.standby != lost:
+                return None
+            saved = tx.save_machine(replace(machine, standby=None))
+            tx.add_debts((destroy_debt(machine, lost, because, now),))
+            if needs_standby(saved):
+                tx.add_debts((replace(rearm_debt(saved, because), due_at=now),))
+            tx.post(self._announcer.machine(saved, machine, now))
+            return saved
+
+        saved = await self._store.transact(work)
+        if saved is not None:
+            self._loop.follow(saved)
+            log.warning("standby_lost", machine=number, instance=lost.instance)
 
     async def _give_up(self, number: MachineId, prepared: Prepared, rest: Prepared | None, because: str) -> None:
         def work(tx: Tx) -> Machine | None:
@@ -96,12 +127,11 @@ class PreparedPools:
             if rest is None:
                 drop_prepared(tx, machine, because, now)
             elif prepared.second is not None:
-                tx.add_debts((_destroy(machine, prepared.second, because, now),))
+                tx.add_debts((destroy_debt(machine, prepared.second, because, now),))
             tx.post(self._announcer.machine(saved, machine, now))
             return saved
 
         saved = await self._store.transact(work)
-        self._lost_since.pop(number, None)
         if saved is not None:
             self._loop.follow(saved)
             log.info("prepared_pool_given_up", machine=number, host=prepared.host, because=because)
@@ -120,16 +150,24 @@ def drop_prepared(tx: Tx, machine: Machine, because: str, now: datetime) -> None
     prepared = prepared_of(machine)
     if prepared is None:
         return
-    tx.add_debts([_destroy(machine, one, because, now) for one in prepared_instances(machine)])
+    tx.add_debts([destroy_debt(machine, one, because, now) for one in prepared_instances(machine)])
     leave(tx, machine, prepared.volume.id, because)
 
 
-def _destroy(machine: Machine, one: Standby, because: str, now: datetime) -> Debt:
-    return Debt(DebtKind.DESTROY_CLAIM, machine.id, None, one.instance, one.label, now, because, due_at=now)
+def destroy_debt(machine: Machine, one: Standby, because: str, now: datetime) -> Debt:
+    """What we rented goes by its label, which proves more; one that an operator named, by its number."""
+    kind = DebtKind.DESTROY_INSTANCE if one.label is None else DebtKind.DESTROY_CLAIM
+    return Debt(kind, machine.id, None, one.instance, one.label, now, because, due_at=now)
 
 
-def _is_lost(one: Standby, listing: Listing) -> bool:
+def _standing_ready(machine: Machine) -> tuple[Standby, ...]:
+    beside = () if machine.standby is None else (machine.standby,)
+    return (*beside, *prepared_instances(machine))
+
+
+def _is_lost(machine: Machine, one: Standby, listing: Listing) -> bool:
+    """A standby beside its primary is not lost with their host: another one would have to be rented there, too."""
     row = listing.instances.get(one.instance)
     if row is None:
         return listing.complete and bool(listing.instances)
-    return row.status is Status.OFFLINE
+    return row.status is Status.OFFLINE and one != machine.standby

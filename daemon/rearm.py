@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import NoReturn
 
 import structlog
 
@@ -15,6 +16,7 @@ from adapters.sql.executor import Store
 from adapters.sql.tx import Tx
 from daemon.announce import Announcer
 from daemon.changes import pay_debt
+from daemon.lasting import Lasting
 from daemon.loop import Loop
 from daemon.marking import Marking
 from daemon.rented_ahead import RentedAhead, claim_of
@@ -23,18 +25,21 @@ from machines.model import (
     Claim,
     Debt,
     DebtKind,
+    Instance,
     Label,
     Machine,
     OfferQuery,
     Rung,
     Standby,
+    Status,
     VolumeMount,
     WarmPool,
 )
 from machines.onstart import held_back
 from machines.policy import Policies, Policy
-from machines.ports import Clock, GpuCloud, Shell
+from machines.ports import Clock, GpuCloud, Shell, VolumeStore
 from machines.strategies.ladder import ladder
+from machines.volumes import mount_fault
 
 log = structlog.get_logger(__name__)
 
@@ -43,6 +48,8 @@ _WAIT_FOR_HEALTH = timedelta(seconds=15)
 _AFTER_THE_STORM = timedelta(seconds=60)
 _NO_GPU = timedelta(seconds=120)
 _UNSHARED = timedelta(hours=6)
+_UNMOUNTED_S = 60.0
+"""So long the lists may say of a running standby that it does not have the volume."""
 
 
 class Rearm:
@@ -53,6 +60,7 @@ class Rearm:
         store: Store,
         loop: Loop,
         cloud: GpuCloud,
+        volumes: VolumeStore,
         shell: Shell,
         policies: Policies,
         clock: Clock,
@@ -62,6 +70,8 @@ class Rearm:
         self._store = store
         self._loop = loop
         self._cloud = cloud
+        self._volumes = volumes
+        self._unmounted: Lasting[Label] = Lasting(clock, _UNMOUNTED_S)
         self._marking = Marking(cloud, shell)
         self._ahead = RentedAhead(store, cloud, policies, clock)
         self._policies = policies
@@ -85,7 +95,7 @@ class Rearm:
             if await self._begin(debt, machine, machine.volume):
                 raise NotYet("the standby is coming up", _LOOK_AGAIN)
             return
-        await self._watch(debt, machine, debt.label, debt.claimed_at)
+        await self._watch(debt, machine, machine.volume, debt.label, debt.claimed_at)
 
     async def _give_up(self, debt: Debt) -> None:
         """What was rented for it goes, provably."""
@@ -129,20 +139,46 @@ class Rearm:
         if saved is not None:
             self._loop.follow(saved)
 
-    async def _watch(self, debt: Debt, machine: Machine, label: Label, claimed_at: datetime) -> None:
+    async def _watch(
+        self, debt: Debt, machine: Machine, volume: VolumeMount, label: Label, claimed_at: datetime
+    ) -> None:
         row = await self._ahead.standing(label, claimed_at, "standby")
         if row is None:
             await self._store.transact(lambda tx: tx.bind_debt(debt, None, None))
             raise NotYet("the rental for the standby did not come up; another is tried", _LOOK_AGAIN)
+        if (fault := _misplaced(debt, machine, volume, row)) is not None:
+            await self._leave_rental(debt, label, claimed_at, fault)
+        if row.status is Status.RUNNING:
+            await self._expect_mounted(debt, volume, row, label, claimed_at)
         await self._ahead.stopped(row, "standby")
         await self._arm(debt, machine, Standby(row.id, row.host, label))
+
+    async def _expect_mounted(
+        self, debt: Debt, volume: VolumeMount, row: Instance, label: Label, claimed_at: datetime
+    ) -> None:
+        """While it runs, for of what is stopped the list may not tell. Raise NotYet where it seems to lack the volume."""
+        volumes = await self._volumes.volumes(max_age_s=5.0)
+        fault = mount_fault(volume.id, row, volumes, await self._cloud.list(max_age_s=5.0, about=(row.id,)))
+        if fault is None:
+            self._unmounted.forget(label)
+            return
+        if self._unmounted.lasts(label, is_so=True):
+            await self._leave_rental(debt, label, claimed_at, fault)
+        raise NotYet(f"it seems that {fault}", _LOOK_AGAIN)
+
+    async def _leave_rental(self, debt: Debt, label: Label, claimed_at: datetime, because: str) -> NoReturn:
+        """It would serve another volume's work: it goes, and another is rented where the machine lies now."""
+        await self._cloud.destroy(claim_of(label, claimed_at))
+        await self._store.transact(lambda tx: tx.bind_debt(debt, None, None))
+        self._unmounted.forget(label)
+        raise NotYet(f"{because}; another is tried", _LOOK_AGAIN)
 
     async def _arm(self, debt: Debt, machine: Machine, standby: Standby) -> None:
         """The debt is paid with the arming: from here on its label is the machine's, and no more the debt's to destroy."""
 
         def work(tx: Tx) -> Machine:
             now = tx.machine(machine.id)
-            is_same = now is not None and (now.primary, now.volume) == (machine.primary, machine.volume)
+            is_same = now is not None and _place_of(now) == _place_of(machine)
             if now is None or not is_same or now.failover is not None or now.standby is not None:
                 raise NotYet("the machine changed while its standby came up", _LOOK_AGAIN)
             if not tx.is_open(debt.id):
@@ -156,6 +192,19 @@ class Rearm:
         armed = await self._store.transact(work)
         self._loop.follow(armed)
         log.info("standby_armed", machine=machine.id, instance=standby.instance, host=standby.host)
+
+
+def _place_of(machine: Machine) -> tuple[object, ...]:
+    return machine.primary, machine.host, machine.volume
+
+
+def _misplaced(debt: Debt, machine: Machine, volume: VolumeMount, row: Instance) -> str | None:
+    """Why what was rented is no standby of the machine: it may have moved, or been given another volume, meanwhile."""
+    if row.host != machine.host:
+        return f"the standby was rented on host {row.host}, and the machine is on host {machine.host} now"
+    if debt.volume not in (None, volume.id):
+        return f"the standby was rented with volume {debt.volume}, and the machine lies on volume {volume.id} now"
+    return None
 
 
 def _at_home(wish: WarmPool | None) -> WarmPool | None:

@@ -90,7 +90,8 @@ def changed_machine(
 
 
 def with_standby(machine: Machine, wanted: Registration, standby: Instance | None) -> Machine:
-    """Raise Problem where the standby could never take over."""
+    """Without its standby where that shares no volume with it any more, and the request names none. Raise Problem where the
+    named one could never take over."""
     changed = machine
     if wanted.volume_id is not None or (wanted.volume_path is not None and machine.volume is not None):
         known = machine.volume
@@ -98,8 +99,10 @@ def with_standby(machine: Machine, wanted: Registration, standby: Instance | Non
         path = wanted.volume_path or (known.path if known else None) or machine.workspace_path
         replica = known.replica if known is not None and known.id == volume_id else None
         changed = replace(changed, volume=VolumeMount(volume_id, path, replica))
+    elif "volume_id" in wanted.model_fields_set and wanted.volume_id is None:
+        changed = replace(changed, volume=None)
     if standby is None:
-        return changed
+        return changed if _shares(changed, machine.volume) else replace(changed, standby=None)
     if changed.volume is None:
         raise invalid(
             "volume_id", None, "the volume that primary and standby share, because a standby has no data else"
@@ -131,6 +134,15 @@ def refuse_elsewhere(machine: Machine, volume: VolumeId, shelf: Mapping[VolumeId
             f" ({', '.join(map(str, mounted))})" if mounted else "; it has none, so rent one with the volume mounted"
         )
         raise invalid("volume_id", volume, f"a volume that instance {machine.primary} has mounted{having}")
+
+
+def _shares(changed: Machine, former: VolumeMount | None) -> bool:
+    """Does its standby, if it has one, still stand beside it with its volume? That with a former one has old work."""
+    standby, volume = changed.standby, changed.volume
+    if standby is None:
+        return True
+    is_beside = standby.host == changed.host and standby.instance != changed.primary
+    return is_beside and (volume.id if volume else None) == (former.id if former else None)
 
 
 def rentals(machine: Machine) -> tuple[object, ...]:

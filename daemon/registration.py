@@ -84,11 +84,12 @@ class Registration(BaseModel):
     ssh_keys: list[PublicKey] | None = Field(None, max_length=100)
     """Public keys that a replacement lets in, beside those of the provider's account."""
     volume_id: int | None = Field(None, gt=0)
-    """The volume on which the workspace lies; a warm pool needs one."""
+    """The volume on which the workspace lies, mounted by the instance; a warm pool needs one. null: it lies on none."""
     volume_path: Folder | None = None
     """Where the volume is mounted; the workspace path where it is not named."""
     standby_gpu_instance_id: int | None = Field(None, gt=0)
-    """A rental on the primary's host with the same volume, stopped: the warm pool's standby. It may be destroyed."""
+    """A rental on the primary's host with the same volume, stopped: the warm pool's standby. It may be destroyed, and is
+    where the machine gets another volume or host without it being named anew."""
     cpu_standby: CpuStandbyWish | None = None
     """A VM that is made for the machine; null deletes it."""
     policy: dict[str, int | float | None] | None = None

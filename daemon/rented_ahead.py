@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from adapters.sql.executor import Store
+from adapters.sql.tx import Tx
 from machines.errors import NotYet, Refused
 from machines.model import Claim, Debt, HostId, Instance, Label, LandlordId, MachineId, Offer, OfferId, Status, Workload
 from machines.policy import Policies
@@ -28,7 +29,7 @@ class RentedAhead:
     async def rent(self, debt: Debt, machine: MachineId, claim: Claim) -> None:
         """Raise Refused where nothing was rented: the debt has no label then. Unknown leaves it, to be adopted."""
         label, now = claim.label, claim.claimed_at
-        if not await self._store.transact(lambda tx: tx.bind_debt(debt, label, now)):
+        if not await self._store.transact(lambda tx: _bind(tx, debt, claim)):
             raise NotYet("another replica settled this debt meanwhile", LOOK_AGAIN)
         try:
             rented = await self._cloud.rent(claim)
@@ -67,6 +68,14 @@ class RentedAhead:
             return late
         failed = row.status is Status.EXITED and row.wants_running
         return failed or (late and row.status not in (Status.EXITED, Status.RUNNING))
+
+
+def _bind(tx: Tx, debt: Debt, claim: Claim) -> bool:
+    if not tx.bind_debt(debt, claim.label, claim.claimed_at):
+        return False
+    if claim.volume is not None:
+        tx.note_mount(debt.id, claim.volume.id)
+    return True
 
 
 def claim_of(label: Label, claimed_at: datetime) -> Claim:

@@ -10,6 +10,7 @@ from machines.cpu_vm import CpuVm, VmStatus, WorkspaceCopy
 from machines.model import HostId, InstanceId, Listing, Machine, Rung, Setting, Snapshot, Status, Volume, VolumeId
 from machines.policy import Policy
 from machines.strategies.ladder import ladder
+from machines.volumes import mount_fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +207,7 @@ def judge_warm_pool(
         return f"standby {row.id} reads {row.status.value}"
     if has_free_gpu is False and not row.holds_gpu:
         return f"another tenant has the GPU of standby {row.id}"
-    return None
+    return mount_fault(volume.id, row, volumes, listing)
 
 
 def _age(findings: Findings | None, now: datetime) -> float | None:

@@ -6,11 +6,23 @@ them: one volume at a time, and beside it a replica on another host of the regio
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 
-from machines.model import HostId, Label, LandlordId, MachineId, OfferId, VolumeId
+from machines.model import (
+    HostId,
+    Instance,
+    Label,
+    LandlordId,
+    Listing,
+    MachineId,
+    OfferId,
+    Status,
+    Volume,
+    VolumeId,
+)
 
 HOURS_PER_MONTH = 730.0
 KEPT_FOR = timedelta(days=7)
@@ -99,6 +111,27 @@ class RegionalVolume:
     """What its host had before it was cloned there."""
     command_id: str | None = None
     """The command that waits for it."""
+
+
+def mount_fault(volume: VolumeId, row: Instance, volumes: Mapping[VolumeId, Volume], listing: Listing) -> str | None:
+    """Why the instance seems not to have the volume mounted; None where it has, or where the lists do not tell.
+
+    A volume without holders tells nothing: the list may not name them. Whether those that are stopped are named nobody
+    knows for certain (facts/vast-api.md, section 6), so of a stopped instance only a list tells that names another one.
+    """
+    found = volumes.get(volume)
+    if found is None or row.id in found.holders:
+        return None
+    other = next((one.id for one in volumes.values() if row.id in one.holders), None)
+    if other is not None:
+        return f"instance {row.id} has volume {other} mounted, and not volume {volume}"
+    is_told = row.status is Status.RUNNING or _names_stopped(volumes, listing)
+    return f"instance {row.id} does not have volume {volume} mounted" if found.holders and is_told else None
+
+
+def _names_stopped(volumes: Mapping[VolumeId, Volume], listing: Listing) -> bool:
+    holders = (listing.instances.get(holder) for one in volumes.values() for holder in one.holders)
+    return any(holder is not None and holder.status is Status.EXITED for holder in holders)
 
 
 def volume_prefix(deployment: str) -> str:

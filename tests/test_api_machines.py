@@ -429,3 +429,6 @@ async def test_a_volume_that_the_instance_has_not_mounted_is_not_the_machines(sh
         s.outside.instances[InstanceId(1002)] = instance(1002)
         moved = await s.http.put("/api/v1/machines/1", json={"gpu_instance_id": 1002})
         assert (moved.status_code, moved.json()["field"]) == (400, "volume_id"), "its volume is not mounted there"
+        moved = await s.http.put("/api/v1/machines/1", json={"gpu_instance_id": 1002, "volume_id": None})
+        assert moved.status_code == 200
+        assert (await s.stored(1)).volume is None

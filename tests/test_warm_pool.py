@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from machines.errors import Refused
+from machines.errors import NotYet, Refused
 from machines.failover import (
     AttemptEnded,
     BeginAttempt,
@@ -54,8 +54,8 @@ from machines.readiness import judge_warm_pool
 from machines.saga import Abandoned, Run, Undo, is_past_return, next_move
 from machines.states import State
 from machines.strategies.ladder import is_too_late, strategy_for, strategy_of
-from machines.strategies.warm_pool import FENCE_BY_DESTROYING, WARM_POOL, WARM_POOL_ALONE, await_running
-from machines.volumes import KEPT_FOR
+from machines.strategies.warm_pool import FENCE_BY_DESTROYING, WARM_POOL, WARM_POOL_ALONE, await_running, check_standby
+from machines.volumes import KEPT_FOR, mount_fault
 from tests.test_api_stage import BEGIN
 from tests.test_candidates import Market, Written, context
 
@@ -329,7 +329,7 @@ def verdict(
     one: Machine, rows: tuple[Instance, ...], has_free_gpu: bool | None = True, host: HostId = HOST
 ) -> str | None:
     listing = Listing({row.id: row for row in rows}, True, T0)
-    return judge_warm_pool(one, listing, {VOLUME.id: Volume(VOLUME.id, host, 20.0, (OLD,))}, has_free_gpu)
+    return judge_warm_pool(one, listing, {VOLUME.id: Volume(VOLUME.id, host, 20.0, (OLD, STANDBY))}, has_free_gpu)
 
 
 def test_a_standby_that_stands_by_is_ready():
@@ -354,6 +354,77 @@ def test_a_warm_pool_that_could_not_take_over_says_why(one, rows, free, host, wh
     said = verdict(one, rows, free, host)
     assert said is not None
     assert why in said
+
+
+FORMER = VolumeId(880)
+
+
+@dataclass
+class Volumes:
+    """A provider's list of volumes, and how old each reader allowed it to be."""
+
+    shown: dict[VolumeId, Volume]
+    asked: list[float]
+
+    async def volumes(self, max_age_s: float = 0.0) -> dict[VolumeId, Volume]:
+        self.asked.append(max_age_s)
+        return self.shown
+
+
+def holding(**holders: tuple[InstanceId, ...]) -> dict[VolumeId, Volume]:
+    ids = {"present": VOLUME.id, "former": FORMER}
+    return {ids[name]: Volume(ids[name], HOST, 20.0, shown) for name, shown in holders.items()}
+
+
+MOUNTS = [
+    pytest.param({"present": (OLD, STANDBY)}, True, None, id="mounted"),
+    pytest.param({"present": (OLD,), "former": (STANDBY,)}, False, "has volume 880 mounted", id="another's"),
+    pytest.param({"present": (), "former": (STANDBY,)}, False, "has volume 880 mounted", id="another's alone"),
+    pytest.param({"present": (OLD,)}, True, "does not have volume 881", id="it runs without"),
+    pytest.param({"present": (OLD,)}, False, "does not have volume 881", id="stopped ones are named, but not it"),
+    pytest.param({"present": ()}, True, None, id="no holders are told"),
+    pytest.param({}, True, None, id="the volume is not listed"),
+]
+
+
+@pytest.mark.parametrize(("holders", "runs", "why"), MOUNTS)
+def test_a_standby_without_the_machines_volume_is_none(holders: Any, runs: bool, why: str | None) -> None:
+    """Seen by reading: the marker bears the machine's number on each of its volumes, so old work was served as new."""
+    row = instance(STANDBY, status=Status.RUNNING if runs else Status.EXITED)
+    said = mount_fault(VOLUME.id, row, holding(**holders), Listing({OLD: instance(OLD), STANDBY: row}, True, T0))
+    assert said == why if why is None else why in (said or "")
+
+
+def test_a_list_that_names_running_holders_alone_says_nothing_of_a_stopped_standby() -> None:
+    """Whether stopped ones are named nobody knows for certain (facts/vast-api.md, section 6)."""
+    runs = Listing({OLD: instance(OLD, status=Status.RUNNING), STANDBY: instance(STANDBY)}, True, T0)
+    assert mount_fault(VOLUME.id, instance(STANDBY), holding(present=(OLD,)), runs) is None
+
+
+def test_a_standby_of_another_volume_is_not_ready() -> None:
+    listing = Listing({OLD: instance(OLD), STANDBY: instance(STANDBY)}, True, T0)
+    said = judge_warm_pool(machine(), listing, holding(present=(OLD,), former=(STANDBY,)), has_free_gpu=True)
+    assert said == "instance 7002 has volume 880 mounted, and not volume 881"
+
+
+async def test_a_standby_of_another_volume_is_refused_before_anything_is_touched_but_not_by_one_list() -> None:
+    shelf, written = Volumes(holding(present=(OLD,), former=(STANDBY,)), []), Written()
+    ctx = replace(
+        context(Market(()), written),
+        machine=machine(),
+        cloud=Shown(instance(STANDBY)),  # type: ignore[arg-type]
+        volumes=shelf,  # type: ignore[arg-type]
+    )
+    for _ in range(2):
+        with pytest.raises(NotYet, match="it seems that instance 7002 has volume 880") as doubt:
+            await check_standby(ctx)
+        ctx = replace(ctx, entries=(*ctx.entries, Entry("check_standby", Mark.WAITING, T0, why=doubt.value.why)))
+    assert shelf.asked == [10.0, 10.0, 1.0, 1.0], "what was doubted is looked for in a new list"
+    with pytest.raises(Refused, match="has volume 880 mounted, and not volume 881") as refused:
+        await check_standby(ctx)
+    assert refused.value.code == "warm_pool_not_ready"
+    shelf.shown = holding(present=(OLD, STANDBY))
+    assert (await check_standby(ctx)).standby == STANDBY
 
 
 def test_without_a_standby_a_free_gpu_on_the_host_is_enough():

@@ -179,6 +179,22 @@ def test_what_the_provider_takes_away_of_a_prepared_pool_is_rented_anew(place: i
     play(story, ELSEWHERE)
 
 
+def test_a_standby_that_the_provider_takes_away_is_rented_anew() -> None:
+    """Seen by reading: nothing replaced it, and no alert told of it."""
+
+    async def story(fleet: Fleet) -> None:
+        machine = await whole(fleet)
+        fleet.world.rentals.destroy(fleet.theatre.clock.now(), machine.standby)
+        fleet.carry_out()
+        await fleet.until(lambda: row(fleet).standby not in (None, machine.standby))
+        assert (row(fleet).primary, row(fleet).volume) == (machine.primary, machine.volume)
+        await comes_to_rest(fleet)
+        assert set(fleet.world.instances) == {machine.primary, row(fleet).standby}
+        assert fleet.theatre.books.failovers() == []
+
+    play(story, FIRST)
+
+
 def test_where_no_two_instances_share_a_volume_the_pool_is_whole_without_a_standby() -> None:
     async def story(fleet: Fleet) -> None:
         machine = await whole(fleet)

@@ -13,7 +13,7 @@ from adapters.sql.statements import Statements
 from adapters.sql.tables import DEBTS
 from machines.budget import Reservation
 from machines.cpu_vm import VmPlace
-from machines.model import Debt, DebtKind, FailoverId, InstanceId, Label, MachineId
+from machines.model import Debt, DebtKind, FailoverId, InstanceId, Label, MachineId, VolumeId
 
 _c = DEBTS.c
 _INSERT = insert(DEBTS)
@@ -35,6 +35,7 @@ _BIND_VM = _CHANGE.where(_c.label.is_not_distinct_from(bindparam("seen"))).value
     label=bindparam("label"), claimed_at=bindparam("claimed_at"), vm=bindparam("vm", type_=_c.vm.type)
 )
 _BIND_ROW = _CHANGE.where(_c.volume_row.is_not_distinct_from(bindparam("seen"))).values(volume_row=bindparam("row"))
+_NOTE_MOUNT = _CHANGE.values(volume=bindparam("mounted"))
 _RESERVE = _CHANGE.values(reserved=bindparam("total"), reserved_per_hour=bindparam("per_hour"))
 _RELEASE_UNBOUND = _CHANGE.where(_c.label.is_(None), _c.reserved_per_hour.is_not(None)).values(
     reserved=None, reserved_per_hour=None
@@ -71,6 +72,10 @@ class DebtStatements(Statements):
         where it is closed, or has another label than the one that was read."""
         values = {"wanted": debt.id, "seen": debt.label, "label": label, "claimed_at": claimed_at}
         return self._connection.execute(_BIND, values).rowcount == 1
+
+    def note_mount(self, debt: int, volume: VolumeId) -> None:
+        """The volume with which the debt is about to rent: its machine may lie on another one by the time it is up."""
+        self._connection.execute(_NOTE_MOUNT, {"wanted": debt, "mounted": volume})
 
     def bind_vm(self, debt: Debt, place: VmPlace | None, claimed_at: datetime | None) -> bool:
         """As `bind_debt`, for a VM: its name is the label."""

@@ -10,13 +10,24 @@ Both write the volume that the old instance wrote, so it must be stopped or dest
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 from machines.errors import KeyNotAccepted, NotYet, Refused, StepError
 from machines.journal import Entry, Mark
-from machines.model import Instance, InstanceId, Reason, Rung, Standby, Status, Volume, VolumeId, VolumeMount
+from machines.model import (
+    Instance,
+    InstanceId,
+    Listing,
+    Reason,
+    Rung,
+    Standby,
+    Status,
+    Volume,
+    VolumeId,
+    VolumeMount,
+)
 from machines.saga import Step, StepContext, Strategy
 from machines.shell_lines import ListGpus, ReadMarker
 from machines.strategies import candidates, serving
@@ -25,6 +36,7 @@ from machines.strategies.digests import digests
 from machines.strategies.fencing import FENCE_BESIDE_VOLUME, FENCE_BY_DESTROYING
 from machines.strategies.repair_primary import primary_of
 from machines.strategies.serving import Place
+from machines.volumes import mount_fault
 
 _LOOK_AGAIN = timedelta(seconds=1)
 _NEXT_LISTING = timedelta(seconds=0.05)
@@ -62,10 +74,12 @@ class Workspace:
 
 
 _LOOKS_FOR_A_VOLUME, _VOLUME_AGAIN = 2, timedelta(seconds=2)
+_SEEMS = "it seems that"
 
 
 async def check_standby(ctx: StepContext) -> Checked:
-    """Both rentals stand on a host that lives, and the volume is there. Nothing is touched before that is known."""
+    """Both rentals stand on a host that lives, and the volume is there, mounted by the standby. Nothing is touched before
+    that is known."""
     serving.refuse_newer_work(ctx, "warm_pool_not_ready")
     standby, volume = _standby_of(ctx), _volume_of(ctx)
     primary = primary_of(ctx.machine)
@@ -80,6 +94,7 @@ async def check_standby(ctx: StepContext) -> Checked:
             "warm_pool_not_ready", f"standby {row.id} is on host {row.host}, the primary on {ctx.machine.host}"
         )
     await _check_volume(ctx, volume)
+    await _check_mount(ctx, volume, row, listing)
     return Checked(standby.instance, volume.id)
 
 
@@ -118,12 +133,9 @@ def _check_host(row: Instance | None) -> None:
 
 async def _check_volume(ctx: StepContext, volume: VolumeMount) -> Volume:
     missing = f"volume {volume.id} does not exist any more"
-    looks = len(_waits(ctx, missing))
-    found = (await ctx.volumes.volumes(max_age_s=10.0 if looks == 0 else 1.0)).get(volume.id)
+    found = (await _volumes(ctx)).get(volume.id)
     if found is None:
-        if looks < _LOOKS_FOR_A_VOLUME:  # A list that lacks it once may be the list's own fault.
-            raise NotYet(f"it seems that {missing}", _VOLUME_AGAIN)
-        raise Refused("warm_pool_not_ready", missing)
+        raise _doubt(ctx, missing)
     if found.host != ctx.machine.host:
         raise Refused("warm_pool_not_ready", f"volume {volume.id} is on host {found.host}, not on {ctx.machine.host}")
     return found
@@ -146,6 +158,26 @@ def _refuse_others(ctx: StepContext, volume: Volume, own: InstanceId) -> None:
 def _waits(ctx: StepContext, why: str) -> list[Entry]:
     """Those of this attempt that ended with these words."""
     return [entry for entry in ctx.entries if entry.mark is Mark.WAITING and (entry.why or "").endswith(why)]
+
+
+async def _check_mount(ctx: StepContext, volume: VolumeMount, row: Instance, listing: Listing) -> None:
+    """The marker says whose a volume is, and not which of its machine's volumes: a former one has its old work."""
+    fault = mount_fault(volume.id, row, await _volumes(ctx), listing)
+    if fault is not None:
+        raise _doubt(ctx, fault)
+
+
+async def _volumes(ctx: StepContext) -> Mapping[VolumeId, Volume]:
+    """One list serves a whole check; what it made doubtful is looked for in a new one."""
+    doubted = any(entry.mark is Mark.WAITING and _SEEMS in (entry.why or "") for entry in ctx.entries)
+    return await ctx.volumes.volumes(max_age_s=1.0 if doubted else 10.0)
+
+
+def _doubt(ctx: StepContext, why: str) -> NotYet | Refused:
+    """Once, it may be the list's own fault."""
+    if len(_waits(ctx, why)) < _LOOKS_FOR_A_VOLUME:
+        return NotYet(f"{_SEEMS} {why}", _VOLUME_AGAIN)
+    return Refused("warm_pool_not_ready", why)
 
 
 async def start_standby(ctx: StepContext) -> Started:
