@@ -343,7 +343,7 @@ class _Race:
             self._last_refusal = refused.why
             self._gone += refused.code == "no_offer_matches"
             # A refusal is the provider's own word that nothing was rented, yet a debt costs only one look.
-            await self._drop(candidate, refused.why, owed=refused.code != "no_offer_matches")
+            await self._drop(candidate, refused.why, owed=refused.leaves_rental or refused.code != "no_offer_matches")
         except StepError:
             return
         else:
