@@ -6,13 +6,27 @@ names its label, and nothing that the debt does not explain.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from adapters.sql.executor import Store
 from adapters.sql.tx import Tx
 from machines.errors import NotYet, Refused
-from machines.model import Claim, Debt, HostId, Instance, Label, LandlordId, MachineId, Offer, OfferId, Status, Workload
+from machines.model import (
+    Claim,
+    Debt,
+    DebtKind,
+    HostId,
+    Instance,
+    Label,
+    LandlordId,
+    MachineId,
+    Offer,
+    OfferId,
+    Status,
+    Workload,
+)
 from machines.policy import Policies
 from machines.ports import Clock, GpuCloud
 
@@ -27,14 +41,16 @@ class RentedAhead:
         self._clock = clock
 
     async def rent(self, debt: Debt, machine: MachineId, claim: Claim) -> None:
-        """Raise Refused where nothing was rented: the debt has no label then. Unknown leaves it, to be adopted."""
+        """Raise Refused where nothing was rented: the debt has no label then, and what came into being all the same is a debt
+        of its own. Unknown leaves it, to be adopted."""
         label, now = claim.label, claim.claimed_at
         if not await self._store.transact(lambda tx: _bind(tx, debt, claim)):
             raise NotYet("another replica settled this debt meanwhile", LOOK_AGAIN)
         try:
             rented = await self._cloud.rent(claim)
-        except Refused:
-            await self._store.transact(lambda tx: tx.bind_debt(replace(debt, label=label), None, None))
+        except Refused as refused:
+            left = (_leftover(debt, claim, refused.why),) if refused.leaves_rental else ()
+            await self._store.transact(lambda tx: _unbind(tx, replace(debt, label=label), left))
             raise
         await self._store.transact(lambda tx: tx.note_rental(rented, machine, None, now))
 
@@ -76,6 +92,17 @@ def _bind(tx: Tx, debt: Debt, claim: Claim) -> bool:
     if claim.volume is not None:
         tx.note_mount(debt.id, claim.volume.id)
     return True
+
+
+def _unbind(tx: Tx, debt: Debt, left: Sequence[Debt]) -> None:
+    tx.bind_debt(debt, None, None)
+    tx.add_debts(left)
+
+
+def _leftover(debt: Debt, claim: Claim, why: str) -> Debt:
+    """The end of a rental that nobody will look for under the debt's next label."""
+    ends = DebtKind.DESTROY_CLAIM
+    return Debt(ends, debt.machine, debt.failover, None, claim.label, claim.claimed_at, why, due_at=claim.claimed_at)
 
 
 def claim_of(label: Label, claimed_at: datetime) -> Claim:

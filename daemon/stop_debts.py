@@ -52,10 +52,8 @@ class StopDebts:
             raise NotYet("a failover of its machine is running", _AFTER_THE_FAILOVER)
         shown = await self._cloud.look(instance)
         if shown is None:
-            listing = await self._cloud.list(about=(instance,))
-            if listing.complete and instance not in listing.instances:
-                return
-            raise NotYet("one read shows the old instance no more, the listing does not say so", _LOOK_AGAIN)
+            await self._expect_gone(instance)
+            return
         # What was rented by a bid may come up again by itself; where it is fenced, only its end ends that.
         may_come_up = shown.is_interruptible and standing is _Standing.FENCED
         if shown.status is Status.EXITED and not shown.wants_running and not may_come_up:
@@ -66,6 +64,13 @@ class StopDebts:
         # Else our stop stands, and only the host has to be heard of: a call for each would keep those from their turn
         # that are recovered meanwhile.
         raise NotYet("the old instance does not read as stopped yet", _LOOK_AGAIN)
+
+    async def _expect_gone(self, instance: InstanceId) -> None:
+        """Raise NotYet unless a complete listing shows others and not this one. An empty one is no proof, nor is a bill of
+        nothing beside it: a silent host is not charged, and what is forgotten here runs beside its successor when it returns."""
+        listing = await self._cloud.list(about=(instance,))
+        if not listing.complete or not listing.instances or instance in listing.instances:
+            raise NotYet("one read shows the old instance no more, the listing does not prove it", _LOOK_AGAIN)
 
     def _standing_or_dropped(self, tx: Tx, debt: Debt, instance: InstanceId) -> _Standing:
         standing = _standing_of(tx, debt, instance)

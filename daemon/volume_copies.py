@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -18,7 +18,7 @@ from daemon.marking import Marking
 from daemon.replicas import is_regional, leave
 from daemon.volume_claims import VolumeClaims
 from machines.errors import NotYet, Refused
-from machines.model import Debt, HostId, Machine, OfferQuery, Replica, Volume, VolumeId, VolumeMount
+from machines.model import Debt, HostId, Machine, MachineId, OfferQuery, Replica, Volume, VolumeId, VolumeMount
 from machines.policy import Policies
 from machines.ports import Clock, GpuCloud, Shell, VolumeStore
 from machines.volumes import RegionalVolume, VolumeOffer, VolumeQuery, VolumeStatus
@@ -29,6 +29,10 @@ _LOOK_AGAIN = timedelta(seconds=5)
 _WAIT_FOR_HEALTH = timedelta(seconds=30)
 _NO_ROOM = timedelta(minutes=10)
 _COPY_REFUSED = timedelta(minutes=2)
+_WHOLE_WITHIN, _WHOLE_WITHIN_PER_GB = timedelta(minutes=60), timedelta(minutes=1)
+"""Whichever is longer; at 1 GB a minute a line carries 140 Mb/s. What is slower is taken for a copy that has failed."""
+_SHOWN_WITHIN_S = 600.0
+"""So long a copy may be in no list that shows others."""
 
 
 class VolumeCopies:
@@ -55,6 +59,9 @@ class VolumeCopies:
         self._clock = clock
         self._claims = claims
         self._announcer = announcer
+        self._unlisted_since: dict[VolumeId, float] = {}
+        self._failed_on: dict[MachineId, HostId] = {}
+        """Where a machine's last copy did not become whole: the next one is rather made elsewhere."""
 
     async def settle(self, debt: Debt) -> None:
         """Of a volume that its living primary has, so that it is marked and not empty; a copy of it is never taken from
@@ -73,8 +80,10 @@ class VolumeCopies:
             if storm is not None:
                 raise NotYet("a storm: failovers come before copies", _WAIT_FOR_HEALTH)
             made = await self._make_copy(debt, row, machine)
-        await self._see(made, row)
+            row = await self._claims.row_of(debt) or row
+        await self._see(made, row, debt)
         armed = await self._store.transact(lambda tx: self._arm(tx, debt, row.number, made))
+        self._failed_on.pop(machine.id, None)
         self._loop.follow(armed)
         log.info("replica_kept", machine=machine.id, volume=made, of=debt.volume)
 
@@ -126,7 +135,8 @@ class VolumeCopies:
             why = f"no other host of {region} has a GPU to rent and room for {source.size_gb:g} GB"
             raise NotYet(f"the volume of machine {machine.id} has no copy: {why}", _NO_ROOM)
         present = machine.volume.replica.host if machine.volume and machine.volume.replica else None
-        return sorted(offers, key=lambda offer: offer.host == present)
+        failed = self._failed_on.get(machine.id)
+        return sorted(offers, key=lambda offer: (offer.host == failed, offer.host == present))
 
     async def _hosts_in_use(self) -> Collection[HostId]:
         """Where another copy is being made: two at a time on one host could not be told apart."""
@@ -137,13 +147,43 @@ class VolumeCopies:
 
         return await self._store.transact(read)
 
-    async def _see(self, made: VolumeId, row: RegionalVolume) -> None:
-        """The old copy goes only once the new one is listed as a whole."""
-        shown = (await self._volumes.volumes()).get(made)
-        if shown is None:
-            raise NotYet(f"the list does not show copy {made} yet", _LOOK_AGAIN)
-        if not shown.is_settled or shown.size_gb < row.size_gb:
-            raise NotYet(f"copy {made} is not whole yet", _LOOK_AGAIN)
+    async def _see(self, made: VolumeId, row: RegionalVolume, debt: Debt) -> None:
+        """The old copy goes only once the new one is listed as a whole. One that is not within its time is given up, for
+        no copy that failed says so: it would be billed and waited for until a person looks."""
+        listed = await self._volumes.volumes()
+        shown = listed.get(made)
+        if shown is not None and shown.is_settled and shown.size_gb >= row.size_gb:
+            self._unlisted_since.pop(made, None)
+            return
+        why = f"copy {made} is not whole yet" if shown is not None else f"the list does not show copy {made} yet"
+        if self._is_lost(made, row, listed):
+            await self._store.transact(lambda tx: self._begin_anew(tx, debt, row, made, why))
+            self._unlisted_since.pop(made, None)
+            if row.host is not None:
+                self._failed_on[debt.machine] = row.host
+            log.warning("replica_given_up", machine=debt.machine, volume=made, because=why)
+            raise NotYet(f"{why}: it is deleted, and another is made", _LOOK_AGAIN)
+        raise NotYet(why, _LOOK_AGAIN)
+
+    def _is_lost(self, made: VolumeId, row: RegionalVolume, listed: Mapping[VolumeId, Volume]) -> bool:
+        """An empty list says nothing, and one that lacks the copy only where all of some minutes did."""
+        if made in listed:
+            self._unlisted_since.pop(made, None)
+            within = max(_WHOLE_WITHIN, row.size_gb * _WHOLE_WITHIN_PER_GB)
+            return self._clock.since(row.copied_at or row.created_at, unseen_at_most=within / 2) > within
+        now = self._clock.monotonic()
+        return bool(listed) and now - self._unlisted_since.setdefault(made, now) > _SHOWN_WITHIN_S
+
+    def _begin_anew(self, tx: Tx, debt: Debt, row: RegionalVolume, made: VolumeId, why: str) -> None:
+        """What came of the copy keeps its row until its deletion is proved; the debt stays open, so that its alert does."""
+        machine = tx.machine(debt.machine)
+        if machine is None or machine.failover is not None or not tx.is_open(debt.id):
+            raise NotYet("the machine changed while its volume was copied", _LOOK_AGAIN)
+        blank = replace(row, number=0, host=None, volume=None, seen=(), copied_at=None, price_per_month=None)
+        fresh = tx.insert_volume(blank)
+        if not (tx.bind_row(debt, fresh.number) and tx.bind_debt(debt, None, None)):
+            raise NotYet("another replica settled this debt meanwhile", _LOOK_AGAIN)
+        leave(tx, machine, made, f"it did not become a copy: {why}")
 
     def _arm(self, tx: Tx, debt: Debt, number: int, made: VolumeId) -> Machine:
         """The debt is paid with the arming, and the copy before it given up."""

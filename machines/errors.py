@@ -41,10 +41,12 @@ class KeyNotAccepted(NotYet):
 class Refused(StepError):
     """The answer is no, for good; `code` is one of the contract's stable attempt codes."""
 
-    def __init__(self, code: str, why: str) -> None:
+    def __init__(self, code: str, why: str, *, leaves_rental: bool = False) -> None:
+        """`leaves_rental`: one came into being all the same, and that it ended is not proved yet."""
         super().__init__(f"{code}: {why}")
         self.code = code
         self.why = why
+        self.leaves_rental = leaves_rental
 
 
 class Unknown(StepError):

@@ -73,8 +73,9 @@ class GpuCloud(Protocol):
         ...
 
     async def rent(self, claim: Claim) -> InstanceId:
-        """Rent the claim's offer once under its label. Raise Refused("no_offer_matches") where the offer is gone and
-        Unknown where the answer was lost: adopt or abandon, never create again."""
+        """Rent the claim's offer once under its label. Raise Refused("no_offer_matches") where the offer is gone (with
+        `leaves_rental` the claim is still to be destroyed) and Unknown where the answer was lost: adopt or abandon, never
+        create again."""
         ...
 
     async def adopt(self, claim: Claim) -> InstanceId | None:

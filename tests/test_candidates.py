@@ -16,6 +16,7 @@ from machines.journal import Entry, Mark
 from machines.model import (
     Claim,
     Debt,
+    DebtKind,
     Endpoint,
     FailoverId,
     FenceGrade,
@@ -94,9 +95,11 @@ class Market:
 @dataclass
 class Written:
     entries: list[Entry] = field(default_factory=list)
+    debts: list[Debt] = field(default_factory=list)
 
     async def append(self, entry: Entry, debts: Sequence[Debt] = ()) -> None:
         self.entries.append(entry)
+        self.debts += debts
 
 
 class SteppedClock(StillClock):
@@ -330,6 +333,23 @@ async def test_offers_that_others_had_taken_are_no_verdict_on_the_market() -> No
         with pytest.raises(NotYet, match="searching anew"):
             await rent_candidate(context(market, written), Wish())
         assert len(market.rented) == 5 * looks
+
+
+class Stopping(Market):
+    """What it rents comes up stopped; its destroy was accepted, which proves nothing."""
+
+    async def rent(self, claim: Claim) -> InstanceId:
+        self.rented.append(claim)
+        raise Refused("no_offer_matches", "it came into being stopped", leaves_rental=True)
+
+
+@pytest.mark.parametrize(("kind", "is_owed"), [(Stopping, True), (Churning, False)])
+async def test_what_came_into_being_and_was_refused_is_owed_its_end(kind: type[Market], is_owed: bool) -> None:
+    market, written = kind((offer(1, host=5),)), Written()
+    with pytest.raises(NotYet, match="searching anew"):
+        await rent_candidate(context(market, written), Wish())
+    labels = [(debt.kind, debt.label) for debt in written.debts]
+    assert labels == ([(DebtKind.DESTROY_CLAIM, market.rented[0].label)] if is_owed else [])
 
 
 class Serving(Market):

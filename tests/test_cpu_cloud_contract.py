@@ -6,13 +6,15 @@ The provider's truth is the judge: whatever the adapter was told, no VM may exis
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+from adapters.gce import GceCloud
 from adapters.sim.faults import FaultKind
 from machines.cpu_vm import MISCONFIGURED, QUOTA_EXCEEDED, ZONE_EXHAUSTED, VmStatus, Zone, request_id
 from machines.errors import NotYet, Refused, Unknown
-from tests.cpu_clouds import LABEL, A, B, C, Place, claim, in_process, over_http
+from tests.cpu_clouds import LABEL, SETTINGS, A, B, C, Place, claim, in_process, over_http
 
 Way = Callable[..., None]
 
@@ -227,6 +229,27 @@ def test_a_list_that_could_not_reach_everything_says_so(play: Way) -> None:
         assert (await place.cloud.list(LABEL)).complete
 
     play(story)
+
+
+async def _shows_a_row_without_a_name(place: Place) -> None:
+    seen = await place.made()
+    await place.made("fo-x-m2-cpu-2-0", B)
+    torn = {"zone": f"zones/{B}", "id": "7", "status": "RUNNING"}
+    wire = place.wire
+
+    class Torn:
+        async def ask(self, what: str, path: Any, query: Any, body: Any, timeout_s: float) -> Any:
+            status, answer = await wire.ask(what, path, query, body, timeout_s)
+            if what == "aggregatedList":
+                answer = {**answer, "items": {**answer["items"], f"zones/{B}": {"instances": [torn]}}}
+            return status, answer
+
+    listing = await GceCloud(Torn(), place.clock, SETTINGS).list(LABEL)
+    assert (set(listing.vms), listing.complete) == ({seen.id}, False)
+
+
+def test_a_row_that_cannot_be_read_hides_no_other_and_makes_the_list_incomplete() -> None:
+    in_process(_shows_a_row_without_a_name)
 
 
 @pytest.mark.parametrize("kind", [FaultKind.TIMEOUT_AFTER, FaultKind.STATUS_AFTER])

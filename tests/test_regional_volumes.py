@@ -681,6 +681,70 @@ async def test_an_emptied_volume_does_not_take_the_place_of_a_good_copy(s: Play)
     assert any("bears the mark of machine 1 no more" in text for text in s.theatre.books.alerts().values())
 
 
+def _first_copy(s: Play, becomes: Callable[[int], object]) -> list[int]:
+    """What becomes of the first copy while it is made; its id, once it is."""
+    made: list[int] = []
+
+    def look(_: Replica, request: httpx.Request, response: httpx.Response) -> None:
+        if request.url.path.endswith("/volumes/copy/") and response.status_code == 200 and not made:
+            made.append(max(s.volumes))
+            becomes(made[0])
+
+    s.theatre.on_answer = look
+    return made
+
+
+@played(machines=1)
+async def test_a_copy_that_never_becomes_whole_is_told_and_after_an_hour_deleted_and_made_anew(s: Play) -> None:
+    made = _first_copy(s, lambda number: setattr(s.volumes[number], "is_stuck", True))
+    await s.theatre.clock.sleep(50 * 60.0)
+    (half,) = made
+    assert half in s.volumes
+    assert any(f"copy {half} is not whole yet" in text for text in s.theatre.books.alerts().values())
+    await s.theatre.clock.sleep(20 * 60.0)
+    shown = await s.with_replica()
+    assert half not in s.volumes
+    assert sorted(s.volumes) == sorted(one["provider_volume_id"] for one in (shown, *shown["replicas"]))
+    assert not any("clone_volume" in text for text in s.theatre.books.alerts().values())
+
+
+@played(machines=1)
+async def test_a_copy_that_is_gone_before_it_was_whole_is_made_anew_and_not_for_one_list_that_lacks_it(s: Play) -> None:
+    shelf = s.theatre.world.world.volumes
+    made = _first_copy(s, lambda number: shelf.delete(s.theatre.clock.now(), number))
+    await s.theatre.clock.sleep(8 * 60.0)
+    assert list(s.volumes) == [s.theatre.books.volumes()[0].volume]
+    assert [row.volume for row in s.theatre.books.volumes()[1:]] == made
+    await s.theatre.clock.sleep(5 * 60.0)
+    (copy,) = (await s.with_replica())["replicas"]
+    assert copy["provider_volume_id"] in s.volumes
+    assert copy["provider_volume_id"] not in made
+
+
+@played(machines=1)
+async def test_lists_that_are_empty_give_no_copy_up(s: Play) -> None:
+    made = _first_copy(s, lambda number: setattr(s.volumes[number], "is_stuck", True))
+    await s.theatre.clock.sleep(5 * 60.0)
+    s.break_it(FaultKind.EMPTY_LIST, "list_volumes")
+    await s.theatre.clock.sleep(45 * 60.0)
+    s.volumes[made[0]].is_stuck = False
+    s.theatre.world.world.faults.clear()
+    (kept,) = (await s.with_replica())["replicas"]
+    assert kept["provider_volume_id"] == made[0]
+
+
+@played()
+async def test_a_delete_that_has_no_effect_is_repeated_and_the_volume_keeps_its_row_until_it_is_gone(s: Play) -> None:
+    made = (await s.create()).json()["volume_id"]
+    s.break_it(FaultKind.STATUS, "delete_volume", status=200, body={"success": True})
+    await s.http.delete(f"{BASE}/{made}", headers={"Prefer": "respond-async"})
+    await s.theatre.clock.sleep(120.0)
+    assert (await s.http.get(f"{BASE}/{made}")).json()["status"] == "deleting"
+    s.theatre.world.world.faults.clear()
+    await s.theatre.clock.sleep(120.0)
+    assert (s.volumes, s.theatre.books.volumes()) == ({}, [])
+
+
 @played(machines=1)
 async def test_a_copy_of_a_volume_that_the_machine_lies_on_no_more_is_given_up(s: Play) -> None:
     shown = await s.with_replica()

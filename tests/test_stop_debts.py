@@ -117,6 +117,23 @@ async def test_a_primary_in_whose_place_a_vm_serves_is_kept_stopped() -> None:
         assert await open_debts(s) == [(DebtKind.STOP_INSTANCE, PRIMARY)]
 
 
+async def test_an_empty_listing_pays_no_stop_and_one_that_shows_others_does() -> None:
+    async with stage() as s:
+        provider = Provider(rows=[replace(runs(PRIMARY), status=Status.OFFLINE, wants_running=False)])
+        await s.machine(state=State.FAILED, cpu_standby=SERVED)
+        await owe(s, stop_of(PRIMARY))
+        await rounds(s, provider, 1)
+        provider.rows = []
+        await rounds(s, provider, 3)
+        assert await open_debts(s) == [(DebtKind.STOP_INSTANCE, PRIMARY)]
+        provider.rows = [runs(PRIMARY)]
+        await rounds(s, provider, 1)
+        assert provider.stopped == [PRIMARY], "its host is back, and the VM serves"
+        provider.rows = [runs(InstanceId(3))]
+        await rounds(s, provider, 1)
+        assert await open_debts(s) == []
+
+
 async def test_where_the_vms_work_is_given_up_the_old_primary_may_serve_again() -> None:
     async with stage() as s:
         s.services.registry._makes_cpu_vms = True

@@ -84,7 +84,7 @@ async def test_a_rental_that_came_into_being_stopped_is_destroyed_at_once() -> N
     provider.on(DELETE_7, DONE)
     with pytest.raises(Refused) as no:
         await provider.cloud().rent(claim())
-    assert no.value.code == "no_offer_matches"
+    assert (no.value.code, no.value.leaves_rental) == ("no_offer_matches", True)
     assert len(provider.calls(DELETE_7)) == 1
 
 

@@ -6,6 +6,8 @@ The provider's truth is the judge: whatever the adapter was told, at the end no 
 from __future__ import annotations
 
 import asyncio
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -201,6 +203,83 @@ async def test_a_volume_that_is_held_is_not_deleted() -> None:
         await store.delete(VolumeId(volume))
     await at_last(lambda: store.delete(VolumeId(volume)))
     assert place.truth == {}
+
+
+@virtual
+async def test_a_delete_that_was_accepted_and_had_no_effect_is_no_deletion() -> None:
+    place = Place.make()
+    store = place.store()
+    made = await store.create(await place.claim(store))
+    await asyncio.sleep(6)
+    place.break_it(FaultKind.STATUS, DELETE, status=200, body={"success": True})
+    with pytest.raises(NotYet, match="listed after its delete was accepted"):
+        await store.delete(made)
+    place.break_it(FaultKind.EMPTY_LIST, LIST)
+    with pytest.raises(NotYet, match="pays for more"):
+        await store.delete(made)
+    place.mend()
+    await store.delete(made)
+    assert place.truth == {}
+
+
+def _bill(cost: str, *listed: float) -> Callable[[httpx.Request], httpx.Response]:
+    """A provider that names what the volumes cost in all, and these rows."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/volumes"):
+            rows = [{"id": 9 + number, "machine_id": 1, "storage_total_cost": one} for number, one in enumerate(listed)]
+            return httpx.Response(200, json={"volumes": rows})
+        return httpx.Response(200, json={"id": 1, "volume_storage_cost_per_hour": float(cost)})
+
+    return answer
+
+
+@virtual
+async def test_two_roundings_of_one_price_hide_no_volume_and_keep_none_alive() -> None:
+    exact = [15 * 0.1 / 730] * 4
+
+    async def is_gone(cost: str, *listed: float) -> bool:
+        client = httpx.AsyncClient(transport=httpx.MockTransport(_bill(cost, *listed)), base_url="http://vast.test")
+        clock = VirtualClock()
+        try:
+            await VastVolumes(VastApi(client, clock, EvenRandom(), VastSettings()), clock).expect_gone(VolumeId(5))
+        except NotYet:
+            return False
+        return True
+
+    assert await is_gone(f"{math.ceil(sum(exact) * 1e5) / 1e5:.5f}", *exact), "the sum is rounded up"
+    rounded_down = [math.floor(one * 1e5) / 1e5 for one in exact[:2]]
+    assert await is_gone(f"{sum(exact[:2]):.8f}", *rounded_down), "and the rows down"
+    smallest = 1 * 0.05 / 730
+    assert not await is_gone(f"{sum(exact) + smallest:.5f}", *exact), "1 GB of the cheapest is more than a rounding"
+    assert not await is_gone(f"{smallest:.5f}")
+
+
+@pytest.mark.parametrize(
+    "body", ["Unauthorized", {"error": "Unauthorized"}, {"success": False, "error": "unauthorized"}]
+)
+def test_a_volume_that_is_not_ours_to_delete_or_to_copy_is_no_dead_key(body: Any) -> None:
+    @virtual
+    async def story() -> None:
+        place = Place.make()
+        store = place.store()
+        made = await store.create(await place.claim(store))
+        await asyncio.sleep(6)
+        copied = await place.copy_of(store, made)
+        for endpoint in (DELETE, CLONE, LIST):
+            place.break_it(FaultKind.STATUS, endpoint, status=401, body=body)
+        with pytest.raises(Refused, match="nauthorized") as no:
+            await store.create(copied)
+        assert no.value.code == "provider_unavailable"
+        with pytest.raises(KeyDead):
+            await store.delete(made)  # The list says it too, of which nobody knows a 401 that is about a volume.
+        place.mend()
+        place.break_it(FaultKind.STATUS, DELETE, status=401, body=body)
+        with pytest.raises(Refused, match="nauthorized"):
+            await store.delete(made)
+        assert list(place.truth) == [made]
+
+    story()
 
 
 @virtual

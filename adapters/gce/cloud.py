@@ -11,6 +11,8 @@ from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import Any
 
+import structlog
+
 from adapters.gce.replies import message_of, of_operation, of_status, reason_of
 from adapters.gce.rows import resource_of, vm_from
 from adapters.gce.settings import GceSettings
@@ -18,6 +20,8 @@ from adapters.gce.wire import ComputeWire, Json
 from machines.cpu_vm import MISCONFIGURED, ZONE_EXHAUSTED, CpuVm, VmClaim, VmId, VmListing, VmPlace, VmStatus, Zone
 from machines.errors import NotYet, Refused, Unknown
 from machines.ports import Clock
+
+log = structlog.get_logger(__name__)
 
 _LOOK_AGAIN = timedelta(seconds=5)
 _WAIT_AGAIN = timedelta(seconds=2)
@@ -79,13 +83,23 @@ class GceCloud:
                 raise of_status(status, body)
             complete = complete and not _warns(body)
             for scope in (body.get("items") or {}).values():
-                complete = complete and not _warns(scope)
-                vms.update((vm.id, vm) for vm in (vm_from(row, self.project) for row in scope.get("instances") or ()))
+                rows = scope.get("instances") or ()
+                found = [vm for row in rows if (vm := self._readable(row)) is not None]
+                complete = complete and not _warns(scope) and len(found) == len(rows)
+                vms.update((vm.id, vm) for vm in found)
             token = body.get("nextPageToken")
             if not token:
                 return VmListing(vms, complete, at)
             query = {**query, "pageToken": str(token)}
         return VmListing(vms, False, at)
+
+    def _readable(self, row: Json) -> CpuVm | None:
+        """None for a row that cannot be read: the others are looked after all the same."""
+        try:
+            return vm_from(row, self.project)
+        except Unknown as error:
+            log.info("cpu_vm_not_readable", because=error.why)
+            return None
 
     async def start(self, vm: VmPlace, request_id: str) -> CpuVm:
         shown = await self._shown(vm)

@@ -27,6 +27,8 @@ class Volume:
     """Instances that mount it, running or stopped, and those whose release is still under way."""
     visible_at: datetime | None = None
     """In no list before; None is at once."""
+    is_stuck: bool = False
+    """A copy that has failed halfway: nothing says so, and it is billed."""
 
     @property
     def cost(self) -> float:
@@ -34,6 +36,8 @@ class Volume:
 
     @property
     def status(self) -> str:
+        if self.is_stuck:
+            return "copying"
         return "in-use" if self.holders else "created"
 
 

@@ -203,7 +203,7 @@ def _url(base: httpx.URL, path: str, query: tuple[tuple[str, str], ...] | None) 
 
 
 def _understood(route: Route, reply: Reply) -> Reply:
-    if reply.kind is Kind.KEY_DEAD:
+    if reply.kind is Kind.KEY_DEAD or (reply.kind is Kind.DENIED and not route.denies):
         raise KeyDead(f"Vast does not accept our key: {reply}")
     if reply.kind is Kind.BROKEN:
         raise Unknown(f"{route.method} {route.path}: no usable answer: {reply}")

@@ -76,8 +76,9 @@ class VastCloud:
         return tuple(offer for offer in found if host is not None or offer.id not in self._taken)
 
     async def rent(self, claim: Claim) -> InstanceId:
-        """One create per label. Raise Refused("no_offer_matches") where the offer is gone, NotYet where nothing was
-        sent, Unknown where a rental may exist: adopt or abandon."""
+        """One create per label. Raise Refused("no_offer_matches") where the offer is gone, with `leaves_rental` where
+        what was rented is still to be destroyed for certain; NotYet where nothing was sent, Unknown where a rental may
+        exist: adopt or abandon."""
         label = claim.label
         self._check_own(label)
         if label in self._creates:
@@ -221,7 +222,8 @@ class VastCloud:
             await self._delete(contract)
         except StepError as error:
             raise Unknown(f"rental {contract} came into being stopped and could not be destroyed: {error}") from error
-        raise Refused("no_offer_matches", f"rental {contract} came into being stopped and was destroyed: {reply}")
+        why = f"rental {contract} came into being stopped, and its destroy was accepted: {reply}"
+        raise Refused("no_offer_matches", why, leaves_rental=True)
 
     async def _destroy_claim(self, claim: Claim) -> None:
         self._check_own(claim.label)

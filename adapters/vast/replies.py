@@ -29,6 +29,8 @@ class Kind(Enum):
 
     OK = "ok"
     KEY_DEAD = "key dead"
+    DENIED = "unauthorized"
+    """A 401 that says no more: of a few operations a no to what they name, of any other a dead key (sections 6 and 8)."""
     NO_OFFER = "offer gone"
     GONE = "instance gone"
     QUEUED = "start queued"
@@ -64,6 +66,7 @@ _KEY_PHRASES = (
     "unauthenticated or blacklisted user",
     "authentication credentials were not provided",
 )
+_UNAUTHORIZED = "unauthorized"
 _THROTTLE_CODES = ("rate_limit_exceeded", "httptoomanyrequests", "search_quota_exceeded")
 _MONEY_CODES = ("insufficient_credit", "missing_billing", "spend_rate_limit")
 _THRESHOLD = re.compile(r"threshold\s*=\s*([0-9]+(?:\.[0-9]+)?)")
@@ -104,8 +107,10 @@ def _classify(status: int, body: object, error: str, message: str) -> Kind:
         return Kind.OK
     if status == 429 or error in _THROTTLE_CODES or message.startswith("api requests too frequent"):
         return Kind.THROTTLED
-    if status == 401 or error == "auth_error" or any(phrase in message for phrase in _KEY_PHRASES):
+    if error == "auth_error" or any(phrase in message for phrase in _KEY_PHRASES):
         return Kind.KEY_DEAD
+    if status == 401:
+        return Kind.DENIED if _UNAUTHORIZED in (error, message) else Kind.KEY_DEAD
     if status >= 500:  # Whatever a failing server says, the call may have had its effect.
         return Kind.TRANSIENT
     if error == "deprecated_endpoint":

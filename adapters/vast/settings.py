@@ -20,6 +20,8 @@ class Route:
     """The provider's threshold (facts/vast-api.md, "operations at a glance" and section 8)."""
     is_repeatable: bool = True
     """A second call after a lost answer does no harm. Never true of create (facts/vast-api.md, 11.3)."""
+    denies: bool = False
+    """Its 401 "Unauthorized" is about what it names, and says nothing of our key (facts/vast-api.md, sections 6 and 8)."""
 
     def at(self, number: int) -> str:
         return self.path.format(id=number)
@@ -38,8 +40,8 @@ DESTROY = Route("DELETE", "/api/v0/instances/{id}/", 3.0)
 LIST_VOLUMES = Route("GET", "/api/v0/volumes", 2.0)
 SEARCH_VOLUMES = Route("POST", "/api/v0/volumes/search/", 2.0)
 CREATE_VOLUME = Route("PUT", "/api/v0/volumes/", 1.0, is_repeatable=False)
-CLONE_VOLUME = Route("POST", "/api/v0/volumes/copy/", 1.0, is_repeatable=False)
-DELETE_VOLUME = Route("DELETE", "/api/v0/volumes/", 2.0)
+CLONE_VOLUME = Route("POST", "/api/v0/volumes/copy/", 1.0, is_repeatable=False, denies=True)
+DELETE_VOLUME = Route("DELETE", "/api/v0/volumes/", 2.0, denies=True)
 ACCOUNT = Route("GET", "/api/v0/users/current", 1.0)
 CHARGES = Route("GET", "/api/v0/charges/", 2.0)
 """The pace is a guess: no source names one."""

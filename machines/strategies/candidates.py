@@ -364,7 +364,7 @@ class _Race:
             self._gone += refused.code == "no_offer_matches"
             self._volume_is_in_use |= refused.code == "volume_in_use"
             # A refusal is the provider's own word that nothing was rented, yet a debt costs only one look.
-            await self._drop(candidate, refused.why, owed=refused.code != "no_offer_matches")
+            await self._drop(candidate, refused.why, owed=refused.leaves_rental or refused.code != "no_offer_matches")
         except StepError:
             return
         else:
