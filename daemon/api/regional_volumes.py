@@ -25,7 +25,7 @@ from daemon.api.documents import (
     VolumeMade,
     VolumesAnswer,
 )
-from daemon.api.pages import RowsQuery, numbered, page_of, paged
+from daemon.api.pages import NumberedQuery, numbered, page_of, paged
 from daemon.api.parameters import MOST, IdempotencyKey, NoQuery, StrictQuery, Whole
 from daemon.api.services import Services, Wired
 from daemon.api.waiting import Preference, Preferred, accepted_response, submit, watched, watched_failover
@@ -181,7 +181,7 @@ def failover_answer(record: FailoverRecord, body: FailoverBody, region: str) -> 
 
 
 @router.get("/list", responses={200: {"model": VolumesAnswer}})
-async def list_volumes(query: Annotated[RowsQuery, Query()], services: Wired, _: Known) -> JSONResponse:
+async def list_volumes(query: Annotated[NumberedQuery, Query()], services: Wired, _: Known) -> JSONResponse:
     """Every regional volume that this deployment made, or that a machine with this strategy lies on."""
     rows = await services.store.transact(lambda tx: tx.regional_volumes())
     mains = [row for row in rows if _is_main(row)]
