@@ -48,7 +48,8 @@ _DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{1,30})?", re.ASCII)
 def _decimal(value: Any) -> Any:
     if isinstance(value, str):
         if _DECIMAL.fullmatch(value) is None:
-            raise ValueError("it must be a number such as 0.45")
+            is_below = _DECIMAL.fullmatch(value.removeprefix("-")) is not None
+            raise ValueError(f"it must be {'above 0' if is_below else 'a number'}, such as 0.45")
         return float(value)
     return value
 
