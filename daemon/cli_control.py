@@ -147,9 +147,15 @@ def _pair(text: str) -> tuple[str, Any]:
     if value == "":
         return name, None
     try:
-        return name, json.loads(value)
+        found = json.loads(value)
     except ValueError:
         return name, value
+    try:
+        json.dumps(found, allow_nan=False)
+    except ValueError:  # 1e400, or NaN: JSON has neither, though its reader takes both.
+        why = f"{name}: {value} is no number that a setting could have"
+        raise ClientError(EXIT_USAGE, "invalid_parameter", why, "write a number such as 30 or 0.5") from None
+    return name, found
 
 
 def _settings_answer(found: Mapping[str, Any], every: bool) -> Answer:

@@ -15,6 +15,7 @@ from daemon.cli_show import HISTORY_COLUMNS
 from daemon.client import EXIT_USAGE, ApiClient, ClientError
 
 _AGE = re.compile(r"([0-9]{1,5}(?:\.[0-9]+)?)(m|h|d|w)", re.ASCII)
+_ANY_AGE = re.compile(r"[0-9]+(?:\.[0-9]+)?[mhdw]", re.ASCII)
 _SECONDS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _MOST_PAGED = 100_000
 
@@ -34,13 +35,24 @@ class Filters:
 def show_history(api: ApiClient, filters: Filters, output: Output) -> None:
     """The newest first, a page at a time; CSV, or a limit of 0, has all that the filters leave. Raise ClientError."""
     most = filters.limit or _MOST_PAGED
-    found = list(islice(_matching(api, filters), most + 1))
+    try:
+        found = list(islice(_matching(api, filters), most + 1))
+    except ClientError as error:
+        raise _in_words_of_the_command(error, filters) from error
     rows, more = found[:most], found[most:]
     cursor = rows[-1]["failover_id"] if more else None
     after = [f"there are more: failoverd history --after {cursor}"] if more else []
     if not rows:
         after = ["no failover matches"]
     emit(Answer({"failovers": rows, "next_cursor": cursor}, rows, HISTORY_COLUMNS, after=after), output)
+
+
+def _in_words_of_the_command(error: ClientError, filters: Filters) -> ClientError:
+    """The API speaks of its cursor, which nobody gave here."""
+    if filters.after is None or error.extra.get("field") != "cursor":
+        return error
+    why = f"--after: {filters.after!r} is no failover that there was"
+    return ClientError(EXIT_USAGE, error.code, why, "give the id of one that `failoverd history` lists", error.extra)
 
 
 def _matching(api: ApiClient, filters: Filters) -> Iterator[dict[str, Any]]:
@@ -76,6 +88,9 @@ def moment_of(text: str) -> datetime:
         found = screens.moment(text)
     except ValueError:
         found = None
+    if found is None and _ANY_AGE.fullmatch(text) is not None:
+        remedy = "write five digits at most, and ten years at most: 3650d"
+        raise ClientError(EXIT_USAGE, "invalid_parameter", f"--since: {text} is too long an age", remedy)
     if found is None:
         remedy = "give an age (90m, 24h, 30d, 2w) or a time (2026-11-28T12:00:00Z)"
         raise ClientError(EXIT_USAGE, "invalid_parameter", f"--since: {text!r} is neither an age nor a time", remedy)

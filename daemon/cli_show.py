@@ -76,32 +76,61 @@ _OF_THE_FLEET = ("automatic_failover", "auto_failover", "pause", "paused_machine
 
 def notices_of(fleet: Mapping[str, Any]) -> Iterator[str]:
     """What a person should know of automatic failover: that it does not happen, or that one failed unseen."""
-    if pause := fleet["pause"]:
-        end = f" until {pause['until']} by {pause['by']}" if pause["until"] else ""
-        yield f"automatic failover is paused{end}: {pause['reason']}"
+    if pause := pause_of(fleet):
+        yield pause
     if fleet["auto_failover"] != "on":
         yield f"automatic failover is set to {fleet['auto_failover']}  → failoverd settings show"
-    for one in fleet["paused_machines"]:
-        yield f"{one['name']} alone is paused until {one['until']} by {one['by']}: {one['reason']}"
+    yield from rests_of(fleet)
     if fleet["unacknowledged"]:
         yield f"failed, and nobody has said that they know: {fleet['unacknowledged']}  → failoverd ack FAILOVER"
 
 
+def pause_of(fleet: Mapping[str, Any]) -> str | None:
+    """That the whole fleet is paused, until when and why; None where it is not."""
+    if not (pause := fleet["pause"]):
+        return None
+    end = f" until {pause['until']} by {pause['by']}" if pause["until"] else ""
+    return f"automatic failover is paused{end}: {pause['reason']}"
+
+
+def rests_of(fleet: Mapping[str, Any], machine: int | None = None) -> Iterator[str]:
+    """The same of each machine that is paused alone, or of this one."""
+    for one in fleet["paused_machines"]:
+        if machine in (None, one["machine_id"]):
+            yield f"{one['name']} alone is paused until {one['until']} by {one['by']}: {one['reason']}"
+
+
 def _short(api: ApiClient) -> Answer:
-    """One line for a prompt: how many machines, and what asks for a person."""
-    machines, alerts = api.machines(), api.alerts()
+    """One line for a prompt: how many machines, what asks for a person, and who is paused."""
+    machines, alerts, fleet = api.machines(), api.alerts(), api.get("/fleet")
     moving = sum(1 for row in machines if row.get("failover_id"))
     well = sum(1 for row in machines if row["state"] in screens.CALM_STATES)
-    row = {
+    row: dict[str, Any] = {
         "machines": len(machines),
         "well": well,
         "failing_over": moving,
         "not_well": max(0, len(machines) - well - moving),
         "alerts": len(alerts),
+        "is_paused": bool(fleet["pause"]),
+        "paused_machines": [str(one["name"]) for one in fleet["paused_machines"]],
     }
     told = [f"{row[name]} {name.replace('_', ' ')}" for name in ("failing_over", "not_well", "alerts") if row[name]]
+    told += _paused(fleet)
     line = " · ".join([f"{well}/{len(machines)} well", *told])
     return Answer(row, [row], [Column(name, name.upper()) for name in row], screen=lambda: screens.plain(line))
+
+
+def _paused(fleet: Mapping[str, Any]) -> Iterator[str]:
+    names = [str(one["name"]) for one in fleet["paused_machines"]]
+    if fleet["pause"]:
+        yield "the fleet is paused"
+    if names:
+        more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+        yield f"{', '.join(names[:_MOST_NAMED])}{more} paused"
+
+
+_MOST_NAMED = 3
+"""In one line."""
 
 
 def _last_failovers(api: ApiClient, machines: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

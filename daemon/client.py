@@ -100,7 +100,7 @@ class ApiClient:
 
     def get(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
         """The decoded body. Raise ClientError."""
-        return self._call("GET", path, query=query).json()
+        return self._call("GET", path, query=query)
 
     def post(
         self,
@@ -110,15 +110,15 @@ class ApiClient:
         headers: Mapping[str, str] | Mapping[str, bytes] | None = None,
     ) -> Any:
         """The decoded body. Raise ClientError."""
-        return self._call("POST", path, body, query, headers).json()
+        return self._call("POST", path, body, query, headers)
 
     def put(self, path: str, body: Mapping[str, Any], reason: str | None = None) -> Any:
         """The decoded body. Raise ClientError."""
-        return self._call("PUT", path, body, headers=because(reason)).json()
+        return self._call("PUT", path, body, headers=because(reason))
 
     def delete(self, path: str, reason: str | None = None) -> Any:
         """The decoded body. Raise ClientError."""
-        return self._call("DELETE", path, headers=because(reason)).json()
+        return self._call("DELETE", path, headers=because(reason))
 
     def outside(self, path: str) -> httpx.Response:
         """What stands beside the API (/livez, /openapi.json, ...), whatever its status. Raise ClientError."""
@@ -203,11 +203,15 @@ class ApiClient:
         body: Mapping[str, Any] | None = None,
         query: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | Mapping[str, bytes] | None = None,
-    ) -> httpx.Response:
+    ) -> Any:
+        """The decoded body."""
         answer = self._send(method, API + path, body, query, headers)
-        if answer.is_success:
-            return answer
-        raise _refused(answer, self._door)
+        if not answer.is_success:
+            raise _refused(answer, self._door)
+        try:
+            return answer.json()
+        except ValueError:
+            raise _another(answer.status_code, self._door) from None
 
     def _send(
         self,
@@ -258,16 +262,24 @@ def _refused(answer: httpx.Response, door: Door) -> ClientError:
         problem = answer.json()
     except ValueError:
         problem = {}
-    if not isinstance(problem, dict):
-        problem = {}
     status = answer.status_code
-    code = str(problem.get("code") or f"http_{status}")
+    if not isinstance(problem, dict) or "code" not in problem:
+        return _another(status, door)
+    code = str(problem["code"])
     detail = str(problem.get("detail") or problem.get("title") or f"{door.url} answered {status}")
     remedy = str(problem.get("remedy") or "")
     if status in (401, 403):
         used = f"the token came from {door.token_from}" if door.token else "no token was sent"
         remedy = f"{remedy or 'give a token that may do this'} ({used}; --token-file, {TOKEN_ENV})"
     return ClientError(_exit_code(status), code, detail, remedy, problem)
+
+
+def _another(status: int, door: Door) -> ClientError:
+    """Another program, or a proxy whose daemon is away: the daemon itself says what it refuses. The status is kept, for who asks
+    again until it answers."""
+    detail = f"what answers at {door.url} is no failoverd: it says {status}, and not as the daemon would"
+    remedy = f"name the daemon's address with --url ({URL_ENV}); behind a proxy, look whether the daemon runs"
+    return ClientError(EXIT_UNREACHABLE, "not_failoverd", detail, remedy, {"status": status})
 
 
 def _exit_code(status: int) -> int:

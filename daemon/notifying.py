@@ -75,13 +75,13 @@ class Notifying:
         """What is new, worse or over since the last look is told. Raise StoreUnavailable."""
         if not self._channels and self._are_others_ended:
             return
-        now = self._clock.now()
+        now, channels = self._clock.now(), self._channels
         owed = await self._store.transact(lambda tx: self._plan(tx, now))
-        self._are_others_ended = True
+        self._are_others_ended = self._channels is channels  # Others may have been put in meanwhile.
         lanes: dict[str, list[Notification]] = {}
         for one in owed:
             lanes.setdefault(one.channel, []).append(one)
-        await asyncio.gather(*(self._tell_all(self._channels[name], lane) for name, lane in lanes.items()))
+        await asyncio.gather(*(self._tell_all(channels[name], lane) for name, lane in lanes.items()))
 
     async def clean(self) -> None:
         """Forget what ended long ago."""

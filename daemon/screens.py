@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
@@ -23,6 +24,8 @@ PLAIN_WIDTH = 160
 """Columns where nobody looks: a pipe or a file gets whole lines."""
 NOBODY_READS = 141
 """The exit code where our reader has gone, as a shell shows the end by SIGPIPE."""
+UNWRITTEN = 74
+"""The exit code where what we print can be written nowhere (EX_IOERR of sysexits.h): a full disk, and no answer of the daemon's."""
 CALM_STATES = ("healthy", "recovered")
 STYLES = {
     "healthy": "green",
@@ -39,6 +42,12 @@ STYLES = {
 
 class NobodyReads(Exception):
     """The reader of our output has gone (`failoverd demo | head`): no error, and nothing more to say."""
+
+
+def is_unwritten(error: OSError) -> bool:
+    """Could our output not be written? Of a file that we opened ourselves the error bears the name."""
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
+    return error.filename is None and error.errno in full
 
 
 def leave_the_pipe() -> None:

@@ -84,6 +84,8 @@ def fault(error: ErrorDetails, model: type[BaseModel], origin_of: Callable[[Path
             if error["type"] == "missing":
                 return Fault(where, name, "is missing", f"add it: {example}")
             text = f"must be {wanted(field)}{_found(error['input'], field)}"
+            if error["type"] in ("too_short", "string_too_short") and not error["input"]:
+                text = "must not be empty"
             return Fault(where, name, text, f"write it like {example}")
 
 

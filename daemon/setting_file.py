@@ -44,7 +44,7 @@ def _text(path: pathlib.Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        why = f"{path}: cannot be read: {error.strerror}; remedy: name another file with --config"
+        why = f"{path}: cannot be read: {error.strerror}; remedy: name another file"
         raise SettingsError(why) from error
     except UnicodeDecodeError as error:
         raise SettingsError(f"{path}: is no text; remedy: save it as UTF-8") from error

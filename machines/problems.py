@@ -37,9 +37,10 @@ STATUS_OF = {
 
 
 def invalid(field_name: str, found: object, wanted: str) -> Problem:
-    """A parameter that cannot be taken, with its name and what it must be."""
+    """A parameter that cannot be taken, with its name and what it must be: `wanted` goes on after "it must be"."""
     detail = f"{field_name}: {as_json(found)} is not allowed; it must be {wanted}"
-    return Problem(400, "invalid_parameter", detail, f"send {wanted} as {field_name}", {"field": field_name})
+    remedy = f"mend {field_name}: it must be {wanted}"
+    return Problem(400, "invalid_parameter", detail, remedy, {"field": field_name})
 
 
 def as_json(found: object) -> str:

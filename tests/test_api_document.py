@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
+import pytest
+
+from daemon.api.pages import numbered, timed
 from daemon.api.parameters import MOST
 from tests.test_api_stage import Stage, stage
 
@@ -89,6 +93,44 @@ async def test_rows_are_paged_by_a_cursor_and_a_link() -> None:
             one = await s.http.get(f"/api/v1/{name}?limit=1")
             assert one.json()["next_cursor"] is None, name
             assert (await s.http.get(f"/api/v1/{name}?limit=0")).json()["field"] == "limit"
+
+
+@pytest.mark.parametrize(
+    ("path", "others"),
+    [
+        ("alerts", ["9999-99-99T00:00:00+00:00 a", "2026-11-28T12:00:00+00:00"]),
+        ("debts", ["7", "-0000000000000000007", "000000000000000000007"]),
+        ("costs", ["7"]),
+        ("orphans", ["host 7", "vm"]),
+        ("failover/regional-volume/list", ["7"]),
+        ("machines/123/snapshots", ["00000000000000000007"]),
+    ],
+)
+async def test_what_is_no_place_of_a_list_is_refused_as_its_cursor(path: str, others: list[str]) -> None:
+    async with stage() as s:
+        await s.machine()
+        for cursor in ("x", "", "zzz", "\u0660" * 20, *others):
+            answer = await s.http.get(f"/api/v1/{path}", params={"cursor": cursor})
+            assert (answer.status_code, answer.json().get("field")) == (400, "cursor"), cursor
+            assert "next_cursor of a page" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [
+        ("alerts", timed(datetime(2026, 11, 28, 12, 0, 0, 1, UTC), "machine-7")),
+        ("alerts", timed(datetime(2026, 11, 28, 12, 0, tzinfo=timezone(timedelta(hours=1))), "a b")),
+        ("debts", numbered(7)),
+        ("costs", numbered(7)),
+        ("orphans", "vm europe-west4-a/vm-7"),
+        ("failover/regional-volume/list", numbered(7)),
+        ("machines/123/snapshots", timed(datetime(2026, 11, 28, tzinfo=UTC), "abc")),
+    ],
+)
+async def test_a_place_of_a_list_is_taken_though_its_row_is_gone(path: str, place: str) -> None:
+    async with stage() as s:
+        await s.machine()
+        assert (await s.http.get(f"/api/v1/{path}", params={"cursor": place})).status_code == 200
 
 
 async def test_one_key_pauses_once_however_often_and_whenever_it_is_sent() -> None:

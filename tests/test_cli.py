@@ -97,6 +97,18 @@ def test_states_prints_every_edge_of_the_table_with_its_reason() -> None:
     assert "\x1b" not in done.stdout
 
 
+@pytest.mark.parametrize("arguments", [("states",), ("states", "-o", "json"), ("version",), ("config", "schema")])
+def test_what_can_be_written_nowhere_is_told_in_a_line_with_a_code_of_its_own(arguments: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*CLI, *arguments], env=CLEAN_ENV, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+        )
+    assert done.returncode == 74
+    first, remedy = done.stderr.splitlines()
+    assert first == "error[output_lost] what is to be printed cannot be written: No space left on device"
+    assert remedy.startswith("  remedy  ")
+
+
 def test_states_as_mermaid_and_as_json_show_the_same_table() -> None:
     assert invoke("states", "--mermaid") == (0, as_mermaid())
     code, text = invoke("states", "-o", "json")

@@ -14,10 +14,11 @@ from daemon import cli_confirm
 from daemon.cli_dlq import replay
 from daemon.cli_failover import cancel, drill
 from daemon.cli_follow import Following
-from daemon.cli_history import Filters, show_history
+from daemon.cli_history import Filters, show_history, show_report
 from daemon.cli_machines import body_of, register, remove
 from daemon.cli_output import Output
 from daemon.client import ApiClient, ClientError, Door
+from tests.test_api_stage import stage
 from tests.test_cli_client import MACHINE, Answer, api, failover, options, problem
 
 TABLE = Output.TABLE
@@ -199,3 +200,22 @@ def test_history_goes_on_where_the_page_before_ended_and_filters_over_all_pages(
     assert [row["failover_id"] for row in first["failovers"]] == ["fo_1", "fo_3", "fo_5"]
     assert [row["failover_id"] for row in second["failovers"]] == ["fo_7"]
     assert (first["next_cursor"], second["next_cursor"]) == ("fo_5", None)
+
+
+async def test_a_page_after_no_failover_is_refused_in_the_words_of_the_command() -> None:
+    async with stage() as s:
+        body = (await s.http.get("/api/v1/failovers?cursor=fo_nope")).json()
+    with api({"GET /failovers": (400, body)}) as client, pytest.raises(ClientError) as refused:
+        show_history(client, Filters(after="fo_nope"), Output.TABLE)
+    assert (refused.value.exit_code, refused.value.detail) == (2, "--after: 'fo_nope' is no failover that there was")
+    assert "cursor" not in refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("since", "said"),
+    [("999999999d", "999999999d is too long an age"), ("soon", "'soon' is neither an age nor a time")],
+)
+def test_a_time_that_cannot_be_meant_says_why(since: str, said: str) -> None:
+    with api({}) as client, pytest.raises(ClientError) as refused:
+        show_report(client, since, Output.TABLE)
+    assert (refused.value.exit_code, refused.value.detail) == (2, f"--since: {said}")

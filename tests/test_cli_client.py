@@ -230,11 +230,17 @@ def test_every_refusal_has_its_exit_code_its_detail_and_its_remedy(status: int, 
     assert "mend it" in explain(refused.value)
 
 
-def test_an_answer_that_is_no_problem_document_is_told_as_it_is() -> None:
-    transport = httpx.MockTransport(lambda request: httpx.Response(502, text="<html>"))
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(200, "<html>"), (404, "<html>"), (404, '{"detail": "Not Found"}'), (404, "[]"), (502, "<html>")],
+)
+def test_another_program_is_not_taken_for_the_daemon(status: int, body: str) -> None:
+    transport = httpx.MockTransport(lambda request: httpx.Response(status, text=body))
     with ApiClient(Door("http://daemon", None), transport) as client, pytest.raises(ClientError) as refused:
         client.machine("2")
-    assert (refused.value.exit_code, refused.value.code) == (5, "http_502")
+    assert (refused.value.exit_code, refused.value.code) == (8, "not_failoverd")
+    assert f"what answers at http://daemon is no failoverd: it says {status}" in refused.value.detail
+    assert "--url" in refused.value.remedy
 
 
 def test_a_refused_token_says_where_it_came_from() -> None:

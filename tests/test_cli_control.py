@@ -162,6 +162,15 @@ async def test_settings_are_said_shown_and_taken_back(capsys: pytest.CaptureFixt
     assert "max_concurrent,10,default," in table
 
 
+@pytest.mark.parametrize("value", ["1e400", "-1e400", "NaN", "Infinity", "[1e400]"])
+def test_what_is_no_number_is_refused_before_anything_is_sent(value: str) -> None:
+    seen: list[httpx.Request] = []
+    with api({}, seen) as client, pytest.raises(ClientError) as refused:
+        cli_control.change_settings(client, None, [f"confirm_after_s={value}"], None, Output.TABLE)
+    assert (refused.value.exit_code, refused.value.code, seen) == (2, "invalid_parameter", [])
+    assert f"confirm_after_s: {value} is no number" in refused.value.detail
+
+
 async def test_why_is_shown_rule_by_rule_with_the_settings_that_move_it(capsys: pytest.CaptureFixture[str]) -> None:
     async with stage() as s:
         await s.machine(2)

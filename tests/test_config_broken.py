@@ -171,8 +171,15 @@ def test_a_credential_that_is_no_setting_is_told_with_what_was_meant(tmp_path: P
 
 
 def test_a_file_that_is_missing_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"cannot be read: No such file or directory; remedy: name another file"):
+    with pytest.raises(SettingsError, match=r"cannot be read: No such file or directory; remedy: name another file$"):
         load(tmp_path / "none.yaml", {})
+
+
+@pytest.mark.parametrize(
+    ("text", "place"), [("gce: {project: p, zones: []}", "gce.zones"), ("http: {host: ''}", "http.host")]
+)
+def test_what_is_empty_is_told_as_empty(text: str, place: str, tmp_path: Path) -> None:
+    assert any(f"{place}: must not be empty" in line for line in faults(tmp_path, text))
 
 
 def test_every_fault_of_a_file_is_told_at_once_in_the_order_of_its_lines(tmp_path: Path) -> None:

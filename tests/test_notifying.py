@@ -64,6 +64,10 @@ async def resolved(s: Stage, key: str) -> None:
     await s.store.transact(lambda tx: tx.resolve_alert(key, now))
 
 
+async def open_alerts(s: Stage) -> list[str]:
+    return await s.store.transact(lambda tx: [alert.key for alert in tx.open_alerts()])
+
+
 async def test_an_alert_is_told_once_and_its_end_once_also_over_a_restart() -> None:
     ear = Ear()
     async with stage() as s:
@@ -136,10 +140,28 @@ async def test_a_deaf_channel_holds_up_no_other_and_becomes_an_incident_itself()
         await s.clock.advance(60.0)
         await telling.look()
         await telling.look()
-        open_now = await s.store.transact(lambda tx: [alert.key for alert in tx.open_alerts()])
+        open_now = await open_alerts(s)
     assert deaf.said == ["warning topic a is wrong"]
     assert open_now == ["topic-a"]
     assert ear.said[-1].startswith("over over: channel deaf")
+
+
+@pytest.mark.parametrize("left", [(), ("ops",)])
+async def test_the_alert_of_a_channel_ends_when_the_channel_is_removed_from_the_configuration(
+    left: tuple[str, ...],
+) -> None:
+    deaf, ear = Ear(deaf=1000), Ear()
+    async with stage() as s:
+        telling = notifying(s, deaf=deaf, ops=ear)
+        await raised(s, "topic-a", "topic a is wrong")
+        for _ in range(4):
+            await telling.look()
+            await s.clock.advance(60.0)
+        assert await open_alerts(s) == ["topic-a", "channel-deaf"]
+        await notifying(s, **dict.fromkeys(left, ear)).look()
+        assert await open_alerts(s) == ["topic-a"]
+        await notifying(s, **dict.fromkeys(left, ear)).look()
+    assert ear.said[-1].startswith("over over: channel deaf") is bool(left)
 
 
 async def test_a_channel_that_hangs_is_left_after_a_while() -> None:

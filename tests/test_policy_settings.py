@@ -217,6 +217,14 @@ async def test_the_command_sets_the_same_for_the_fleet_and_for_one_machine() -> 
         assert refused.value.extra["field"] == "ssh_host"
 
 
+async def test_what_mends_a_refusal_is_a_sentence() -> None:
+    async with stage() as s:
+        bounds = await s.http.put(SETTINGS, json={"max_concurrent": 0})
+        twice = await s.http.get("/api/v1/alerts?limit=1&limit=2")
+    assert bounds.json()["remedy"] == "mend max_concurrent: it must be greater than or equal to 1"
+    assert twice.json()["remedy"] == "mend limit: it must be given once"
+
+
 async def test_another_process_reads_what_was_said() -> None:
     async with stage() as s:
         await say(s, {"max_concurrent": 2})

@@ -471,6 +471,7 @@ async def test_a_bad_search_is_400_with_its_field(s: Play) -> None:
         ("search/us", "region"),
         ("search/USA", "region"),
         ("search/US?max_price=0", "max_price"),
+        ("search/US?max_price=-1", "max_price"),
         ("search/US?max_price=1e3", "max_price"),
         ("search/US?max_price=nan", "max_price"),
         ("search/US?gpu_name=", "gpu_name"),
@@ -479,6 +480,7 @@ async def test_a_bad_search_is_400_with_its_field(s: Play) -> None:
     ):
         answer = await s.http.get(f"{BASE}/{path}")
         assert (answer.status_code, answer.json()["field"]) == (400, field), path
+    assert "it must be above 0" in (await s.http.get(f"{BASE}/search/US?max_price=-1")).json()["detail"]
 
 
 # -- failover

@@ -13,7 +13,7 @@ from adapters.sql.statements import Statements
 from adapters.sql.tables import ALERTS, FAILOVERS, MACHINES, NOTIFICATIONS
 from machines.admission import AUTOMATIC
 from machines.model import Reason
-from machines.notifications import Incident, Level, Notification, Owed, level_of, machine_key
+from machines.notifications import Incident, Level, Notification, Owed, channel_alert, level_of, machine_key
 from machines.states import State
 
 _c, _f = NOTIFICATIONS.c, FAILOVERS.c
@@ -112,9 +112,13 @@ class NotificationStatements(Statements):
                 self._connection.execute(_INSERT, values)
 
     def end_other_notifications(self, channels: Collection[str], now: datetime) -> None:
-        """Those of channels that are no more."""
+        """Those of channels that are no more; and the alert that such a channel takes nothing, which no telling would end."""
         others = update(NOTIFICATIONS).where(_c.ended_at.is_(None), _c.channel.not_in(list(channels)))
         self._connection.execute(others, {"owed": None, "ended_at": now})
+        known = [channel_alert(name) for name in channels]
+        is_of_another = ALERTS.c.key.startswith(channel_alert(""), autoescape=True) & ALERTS.c.key.not_in(known)
+        stale = update(ALERTS).where(ALERTS.c.resolved_at.is_(None), is_of_another)
+        self._connection.execute(stale, {"resolved_at": now})
 
     def forget_notifications(self, before: datetime) -> None:
         self._connection.execute(_FORGET, {"before": before})

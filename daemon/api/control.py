@@ -23,7 +23,7 @@ from daemon.api.control_documents import (
     OrphansAnswer,
     PauseAnswer,
 )
-from daemon.api.pages import RowsQuery, numbered, page_of, paged
+from daemon.api.pages import NumberedQuery, RowsQuery, TimedQuery, numbered, page_of, paged, timed
 from daemon.api.parameters import MOST, IdempotencyKey, NoQuery, StrictBody
 from daemon.api.services import Check, Wired
 from daemon.api.views import age_s, iso
@@ -32,14 +32,14 @@ from events.schema import Command
 from machines.admission import UNREADABLE_PAUSE, Pause
 from machines.brake import Storm
 from machines.charges import month_of
-from machines.lost import LostThing, Standing
+from machines.lost import LostKind, LostThing, Standing
 from machines.model import Debt, Rest
 
 router = APIRouter(tags=["control"])
 
 _LONGEST_QUEUE = 1000
 """So many places are shown."""
-
+_A_LOST_THING = f"^({'|'.join(kind.value for kind in LostKind)}) .+$"
 
 MachineToo = Annotated[int, Field(ge=0, le=MOST)] | None
 
@@ -146,7 +146,7 @@ def _queue_view(place: int, row: QueuedRow, now: datetime) -> dict[str, Any]:
 
 
 @router.get("/alerts", responses={200: {"model": AlertsAnswer}})
-async def alerts(query: Annotated[RowsQuery, Query()], services: Wired, _: Known) -> JSONResponse:
+async def alerts(query: Annotated[TimedQuery, Query()], services: Wired, _: Known) -> JSONResponse:
     """What a person should know now, the oldest first. That the store fails cannot be stored, so it is told from memory;
     where no stored alert can be read, `incomplete` says so."""
     now, why_not = services.clock.now(), None
@@ -156,7 +156,7 @@ async def alerts(query: Annotated[RowsQuery, Query()], services: Wired, _: Known
     except StoreUnavailable as error:
         why_not = f"the stored alerts cannot be read: {error}"
     rows = (*found, *_of_the_store(services.health().get("store"), now))
-    page, cursor = page_of(rows, lambda alert: f"{alert.opened_at.isoformat()} {alert.key}", query)
+    page, cursor = page_of(rows, lambda alert: timed(alert.opened_at, alert.key), query)
     told = {"alerts": [_alert_view(alert, now) for alert in page], "count": len(rows), "next_cursor": cursor}
     return _page("alerts", told if why_not is None else {**told, "incomplete": why_not}, query)
 
@@ -183,7 +183,7 @@ def _alert_view(alert: AlertRecord, now: datetime) -> dict[str, Any]:
 
 
 @router.get("/debts", responses={200: {"model": DebtsAnswer}})
-async def debts(query: Annotated[RowsQuery, Query()], services: Wired, _: Known) -> JSONResponse:
+async def debts(query: Annotated[NumberedQuery, Query()], services: Wired, _: Known) -> JSONResponse:
     """What must still be done, and why it was not done yet."""
     found = await services.store.transact(lambda tx: tx.open_debts())
     page, cursor = page_of(found, lambda debt: numbered(debt.id or 0), query)
@@ -191,8 +191,12 @@ async def debts(query: Annotated[RowsQuery, Query()], services: Wired, _: Known)
     return _page("debts", told, query)
 
 
+class OrphansQuery(RowsQuery):
+    cursor: Annotated[str, Field(pattern=_A_LOST_THING, max_length=300)] | None = None
+
+
 @router.get("/orphans", responses={200: {"model": OrphansAnswer}})
-async def orphans(query: Annotated[RowsQuery, Query()], services: Wired, _: Known) -> JSONResponse:
+async def orphans(query: Annotated[OrphansQuery, Query()], services: Wired, _: Known) -> JSONResponse:
     """What is paid for and belongs to no machine, as the fleet's last looks saw it, and what it costs a day."""
     now = services.clock.now()
     found = await services.store.transact(lambda tx: tx.lost_things())
@@ -208,7 +212,7 @@ async def orphans(query: Annotated[RowsQuery, Query()], services: Wired, _: Know
     return _page("orphans", told, query)
 
 
-class CostsQuery(RowsQuery):
+class CostsQuery(NumberedQuery):
     since: Annotated[str, Field(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$")] | None = None
     """A month; the present one where none is named."""
 

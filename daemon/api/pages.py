@@ -4,6 +4,7 @@ out where rows come and go between two pages."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlencode
 
@@ -15,12 +16,28 @@ from daemon.api.parameters import StrictQuery, Whole
 T = TypeVar("T")
 
 LONGEST = 1000
+_DAY = r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+_TIMED = rf"^{_DAY}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{{6}})?[+]00:00 .+$"
 
 
 class RowsQuery(StrictQuery):
-    cursor: Annotated[str, Field(min_length=1, max_length=300)] | None = None
+    """Each list says in a form of its own what its places look like: what is no place would be an empty page, or a full one."""
+
+    cursor: str | None = None
     """`next_cursor` of the page before."""
     limit: Annotated[int, Field(ge=1, le=LONGEST), Whole] = LONGEST
+
+
+class NumberedQuery(RowsQuery):
+    """Of a list whose places are `numbered`."""
+
+    cursor: Annotated[str, Field(pattern=r"^[0-9]{20}$")] | None = None
+
+
+class TimedQuery(RowsQuery):
+    """Of a list whose places are `timed`."""
+
+    cursor: Annotated[str, Field(pattern=_TIMED, max_length=300)] | None = None
 
 
 def page_of(rows: Iterable[T], place: Callable[[T], str], query: RowsQuery) -> tuple[list[T], str | None]:
@@ -42,6 +59,11 @@ def newest_page_of(rows: Iterable[T], place: Callable[[T], str], query: RowsQuer
 def numbered(number: int) -> str:
     """A number as a place: in the order of the numbers."""
     return f"{number:020d}"
+
+
+def timed(at: datetime, name: str) -> str:
+    """A time and what else tells two rows of the same time apart, as a place: in the order of the times."""
+    return f"{at.astimezone(UTC).isoformat()} {name}"
 
 
 def paged(path: str, body: dict[str, Any], following: dict[str, Any]) -> JSONResponse:

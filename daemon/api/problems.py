@@ -160,7 +160,8 @@ def _fault(error: Mapping[str, Any]) -> dict[str, Any]:
     name = ".".join(where[1:]) or where[0]
     if error["type"] == "extra_forbidden":
         return {"field": name, "detail": "there is no such field"}
-    text = str(error["msg"])
+    is_no_cursor = name == "cursor" and error["type"] == "string_pattern_mismatch"
+    text = "it must be the next_cursor of a page" if is_no_cursor else str(error["msg"])
     if error["type"] != "missing":
         text = f"{text} (found {as_json(presentable(name, error.get('input')))})"
     return {"field": name, "detail": text}

@@ -25,7 +25,7 @@ from daemon.api.documents import (
     VolumeMade,
     VolumesAnswer,
 )
-from daemon.api.pages import RowsQuery, numbered, page_of, paged
+from daemon.api.pages import NumberedQuery, numbered, page_of, paged
 from daemon.api.parameters import MOST, IdempotencyKey, NoQuery, StrictQuery, Whole
 from daemon.api.services import Services, Wired
 from daemon.api.waiting import Preference, Preferred, accepted_response, submit, watched, watched_failover
@@ -48,7 +48,8 @@ _DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{1,30})?", re.ASCII)
 def _decimal(value: Any) -> Any:
     if isinstance(value, str):
         if _DECIMAL.fullmatch(value) is None:
-            raise ValueError("it must be a number such as 0.45")
+            is_below = _DECIMAL.fullmatch(value.removeprefix("-")) is not None
+            raise ValueError(f"it must be {'above 0' if is_below else 'a number'}, such as 0.45")
         return float(value)
     return value
 
@@ -181,7 +182,7 @@ def failover_answer(record: FailoverRecord, body: FailoverBody, region: str) -> 
 
 
 @router.get("/list", responses={200: {"model": VolumesAnswer}})
-async def list_volumes(query: Annotated[RowsQuery, Query()], services: Wired, _: Known) -> JSONResponse:
+async def list_volumes(query: Annotated[NumberedQuery, Query()], services: Wired, _: Known) -> JSONResponse:
     """Every regional volume that this deployment made, or that a machine with this strategy lies on."""
     rows = await services.store.transact(lambda tx: tx.regional_volumes())
     mains = [row for row in rows if _is_main(row)]

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse
 
 from daemon.api.auth import API_PREFIX, Known
 from daemon.api.documents import SnapshotsAnswer
-from daemon.api.pages import RowsQuery, newest_page_of, paged
+from daemon.api.pages import TimedQuery, newest_page_of, paged, timed
 from daemon.api.parameters import MachineNumber, Whole
 from daemon.api.services import Wired
 from daemon.api.views import age_s
@@ -22,7 +22,7 @@ _MOST = 10_000
 """More than any retention keeps of one machine."""
 
 
-class SnapshotsQuery(RowsQuery):
+class SnapshotsQuery(TimedQuery):
     limit: Annotated[int, Field(ge=1, le=1000), Whole] = 20
 
 
@@ -33,7 +33,7 @@ async def list_snapshots(
     """The machine's verified snapshots, the newest first."""
     machine = await services.machine(machine_id)
     found = await services.snapshots.verified(machine.id, _MOST)
-    page, cursor = newest_page_of(found, lambda snapshot: f"{snapshot.taken_at.isoformat()} {snapshot.id}", query)
+    page, cursor = newest_page_of(found, lambda snapshot: timed(snapshot.taken_at, snapshot.id), query)
     now = services.clock.now()
     rows = [
         {
