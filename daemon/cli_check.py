@@ -6,11 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import typer
-
 from daemon import screens
 from daemon.cli_show import pause_of, rests_of
 from daemon.client import EXIT_AUTH, ApiClient, ClientError
+from daemon.screens import say
 
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
 _WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
@@ -97,5 +96,5 @@ def _say(code: int, text: str, figures: dict[str, int] | None = None) -> int:
     """One line: a bar would begin Nagios' figures, so none may stand in the text."""
     line = " ".join(text.replace("|", "/").split())
     shown = "" if not figures else " | " + " ".join(f"{name}={value}" for name, value in figures.items())
-    typer.echo(f"FAILOVERD {_WORDS[code]} - {line}{shown}")
+    say(f"FAILOVERD {_WORDS[code]} - {line}{shown}")
     return code

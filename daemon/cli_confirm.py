@@ -7,6 +7,7 @@ import sys
 import typer
 
 from daemon.client import EXIT_USAGE, ClientError
+from daemon.screens import say
 
 
 def confirm(name: str, what: str, *, yes: bool) -> None:
@@ -15,7 +16,7 @@ def confirm(name: str, what: str, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise ClientError(EXIT_USAGE, "not_confirmed", f"{what}, and nobody can be asked", "add --yes")
-    typer.echo(f"{what}.", err=True)
+    say(f"{what}.", err=True)
     if typer.prompt(f"Type its name ({name}) to go on", err=True) != name:
         raise ClientError(
             EXIT_USAGE, "not_confirmed", "that is not its name; nothing was done", "try again, or add --yes"

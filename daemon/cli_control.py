@@ -7,13 +7,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import typer
-
 from daemon.cli_confirm import confirm
 from daemon.cli_follow import Following, follow_answer
 from daemon.cli_output import Answer, Column, Output, emit
 from daemon.cli_show import find_failover
 from daemon.client import EXIT_REFUSED, EXIT_USAGE, ApiClient, ClientError
+from daemon.screens import say
 
 _MINUTES = {"s": 1 / 60, "m": 1.0, "h": 60.0, "d": 1440.0}
 _WEEK_M = 7 * _MINUTES["d"]
@@ -63,9 +62,9 @@ def _say(api: ApiClient, path: str, body: Mapping[str, Any], output: Output) -> 
     whom = f"machine {answer['machine_id']}" if "machine_id" in answer else "the fleet"
     until = answer["paused_until"]
     if until is None:
-        typer.echo(f"automatic failover of {whom} goes on.  → failoverd queue")
+        say(f"automatic failover of {whom} goes on.  → failoverd queue")
     else:
-        typer.echo(f"automatic failover of {whom} is paused until {until}; by hand it can be failed over all the same.")
+        say(f"automatic failover of {whom} is paused until {until}; by hand it can be failed over all the same.")
 
 
 # -- after a failure

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import typer
-
 from daemon import screens
 from daemon.cli_output import Answer, Column, Output, Row, emit
 from daemon.client import ApiClient, because
+from daemon.screens import say
 
 _MOST_SHOWN = 60
 
@@ -45,6 +44,6 @@ def replay(api: ApiClient, letter: str, reason: str | None, output: Output) -> N
     answer = api.post(f"/dead-letters/{letter}/replay", body, headers=because(reason))
     if output.is_for_people:
         named = f" as command {answer['command_id']}" if answer["command_id"] else ""
-        typer.echo(f"{letter} was appended to {answer['topic']} once more{named}.")
+        say(f"{letter} was appended to {answer['topic']} once more{named}.")
     else:
         emit(Answer(answer, [answer], [Column(name, name) for name in answer]), output)

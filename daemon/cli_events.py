@@ -8,11 +8,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import typer
-
 from daemon.cli_output import Answer, Column, Output, as_csv, as_yaml, write
 from daemon.client import EXIT_UNREACHABLE, ApiClient, ClientError
-from daemon.screens import harmless
+from daemon.screens import harmless, say
 
 AGAIN_AFTER_S = 2.0
 pause = threading.Event().wait
@@ -83,7 +81,7 @@ COLUMNS = tuple(Column(name, name) for name in ("number", "time", "type", "data"
 
 def _print(event: Event, output: Output) -> None:
     if event.kind in _TALK:
-        typer.echo(f"{event.kind}: {event.told['detail']}; {event.told['remedy']}", err=True)
+        say(f"{event.kind}: {event.told['detail']}; {event.told['remedy']}", err=True)
         return
     document = {"number": int(event.number or 0), **event.told}
     match output:

@@ -9,8 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import typer
-
 from daemon import screens
 from daemon.cli_confirm import confirm
 from daemon.cli_follow import Following, follow_answer
@@ -18,6 +16,7 @@ from daemon.cli_options import INTERRUPTED
 from daemon.cli_output import Answer, Column, emit
 from daemon.cli_show import find_failover
 from daemon.client import EXIT_PENDING, EXIT_REFUSED, EXIT_UNREACHABLE, ApiClient, ClientError, because
+from daemon.screens import say
 
 _ASYNC = {"Prefer": b"respond-async"}
 
@@ -131,7 +130,7 @@ def _dry_run(api: ApiClient, machine: Mapping[str, Any], options: FailoverOption
     try:
         answer = api.post(f"/failover/test/{machine['id']}", query={**_query(machine, options), "dry_run": "true"})
     except KeyboardInterrupt:
-        typer.echo("interrupted: nothing was touched", err=True)
+        say("interrupted: nothing was touched", err=True)
         return INTERRUPTED
     output = options.following.output
     if output.is_for_people:
@@ -140,24 +139,24 @@ def _dry_run(api: ApiClient, machine: Mapping[str, Any], options: FailoverOption
         emit(Answer(answer, [answer], _PLAN_COLUMNS), output)
     if answer["would_succeed"]:
         return 0
-    typer.echo(f"error[{answer.get('code') or 'not_ready'}] {answer['reason']}", err=True)
+    say(f"error[{answer.get('code') or 'not_ready'}] {answer['reason']}", err=True)
     action = api.get(f"/failover/readiness/{machine['id']}").get("recommended_action")
-    typer.echo(f"  remedy  {action or 'name another strategy: --strategy'}", err=True)
+    say(f"  remedy  {action or 'name another strategy: --strategy'}", err=True)
     return EXIT_REFUSED
 
 
 def _print_plan(machine: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
     plan = answer.get("plan") or {}
     would = "would succeed" if answer["would_succeed"] else "would NOT succeed"
-    typer.echo(f"A failover of {machine['name']} (machine {machine['id']}) {would}. Nothing was touched.")
+    say(f"A failover of {machine['name']} (machine {machine['id']}) {would}. Nothing was touched.")
     for rung in plan.get("steps") or ():
         steps = " → ".join(rung["steps"]) or str(rung.get("note") or "nothing")
-        typer.echo(f"  {rung['strategy']}: {steps}")
+        say(f"  {rung['strategy']}: {steps}")
     if pool := plan.get("warm_pool"):
-        typer.echo(f"  warm pool {pool['state']}: {pool['next']}")
+        say(f"  warm pool {pool['state']}: {pool['next']}")
     age = plan.get("snapshot_age_seconds")
-    typer.echo(f"  data: {'no verified snapshot' if age is None else f'{screens.span(age)} old'}")
+    say(f"  data: {'no verified snapshot' if age is None else f'{screens.span(age)} old'}")
     for offer in plan.get("offers") or ():
         if "offer_id" in offer:
             price = f"{offer['price_per_hour']:.3f} $/h"
-            typer.echo(f"  offer {offer['offer_id']}  {offer['gpu_name']}  {price}  {offer.get('geolocation') or ''}")
+            say(f"  offer {offer['offer_id']}  {offer['gpu_name']}  {price}  {offer.get('geolocation') or ''}")

@@ -8,11 +8,10 @@ from itertools import count
 from math import ceil
 from typing import Any
 
-import typer
-
 from daemon.cli_output import Answer, Output, Row, emit, pause
 from daemon.cli_show import HISTORY_COLUMNS, TIMELINE_EVERY_S, follow_failover, is_away, through_outages
 from daemon.client import EXIT_FAILED, EXIT_PENDING, EXIT_REFUSED, ApiClient, ClientError
+from daemon.screens import say
 
 _LONGEST_OUTAGE_S = 60.0
 """So long in all the daemon may be away while it is followed."""
@@ -35,7 +34,7 @@ def follow_answer(api: ApiClient, answer: Mapping[str, Any], how: Following) -> 
     if how.wait:
         return _follow(api, failover, how)
     if how.output.is_for_people:
-        typer.echo(f"{failover} was accepted and is running.  → failoverd show {failover} -f")
+        say(f"{failover} was accepted and is running.  → failoverd show {failover} -f")
     else:
         emit(_as_row(answer), how.output)
     return EXIT_PENDING
@@ -46,14 +45,14 @@ def _ended_at_once(answer: Mapping[str, Any], how: Following) -> int:
     if not how.output.is_for_people:
         emit(_as_row(answer), how.output)
     elif answer["success"]:
-        typer.echo(f"{answer['failover_id']} succeeded: the new instance is {answer['new_gpu_id']}.")
+        say(f"{answer['failover_id']} succeeded: the new instance is {answer['new_gpu_id']}.")
     if answer["success"]:
         return 0
     is_refused = answer["error"] == "protection_disabled"
-    typer.echo(f"error[{answer['error']}] {answer.get('error_detail') or ''}", err=True)
+    say(f"error[{answer['error']}] {answer.get('error_detail') or ''}", err=True)
     shown = f"look at it: failoverd show {answer['failover_id']}"
     remedy = "name a strategy: --strategy cpu_standby" if is_refused else shown
-    typer.echo(f"  remedy  {remedy}", err=True)
+    say(f"  remedy  {remedy}", err=True)
     return EXIT_REFUSED if is_refused else EXIT_FAILED
 
 
@@ -67,11 +66,11 @@ def _follow(api: ApiClient, failover: str, how: Following) -> int:
         if not is_away(error):
             raise
         # It was accepted: that nobody can be asked of it now is not its end.
-        typer.echo(f"{error.detail}; {failover} was accepted, and goes on when the daemon is back.", err=True)
+        say(f"{error.detail}; {failover} was accepted, and goes on when the daemon is back.", err=True)
     if not how.output.is_for_people:
         emit(_as_row(newest), how.output)
     if newest["state"] == "running":
-        typer.echo(f"{failover} is still running.  → failoverd show {failover} -f", err=True)
+        say(f"{failover} is still running.  → failoverd show {failover} -f", err=True)
         return EXIT_PENDING
     return 0 if newest["state"] == "succeeded" else EXIT_FAILED
 

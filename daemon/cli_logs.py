@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import typer
-
 from daemon.cli_output import Answer, Column, Output, emit
 from daemon.client import ApiClient
-from daemon.screens import harmless
+from daemon.screens import say
 
 COLUMNS = (Column("line", "LINE"),)
 
@@ -19,6 +17,6 @@ def show_logs(api: ApiClient, machine: str, tail: int, host: bool, output: Outpu
         emit(Answer(found, [{"line": line} for line in found["lines"]], COLUMNS), output)
         return
     for line in found["lines"]:
-        typer.echo(harmless(line))
+        say(line)
     if not found["lines"]:
-        typer.echo(f"Instance {found['gpu_instance_id']} has printed nothing.", err=True)
+        say(f"Instance {found['gpu_instance_id']} has printed nothing.", err=True)

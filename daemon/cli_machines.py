@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from daemon.cli_confirm import confirm
 from daemon.cli_output import Answer, Column, Output, emit
 from daemon.cli_show import MACHINE_COLUMNS
 from daemon.client import EXIT_USAGE, ApiClient, ClientError
+from daemon.screens import say
 
 _FACTS = (Column("name", "FACT"), Column("value", "VALUE", gives_way=True))
 
@@ -89,4 +88,4 @@ def remove(api: ApiClient, name: str, reason: str | None, *, yes: bool) -> None:
     own = str(machine["name"])
     confirm(own, f"Machine {machine['id']} ({own}) will be forgotten; {left}", yes=yes)
     api.delete(f"/machines/{machine['id']}", reason)
-    typer.echo(f"Machine {machine['id']} ({own}) was removed; {left}.")
+    say(f"Machine {machine['id']} ({own}) was removed; {left}.")

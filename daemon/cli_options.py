@@ -11,6 +11,7 @@ import typer
 
 from daemon.cli_output import Output
 from daemon.client import DEFAULT_TOKEN_FILE, TOKEN_ENV, URL_ENV, ApiClient, ClientError, door
+from daemon.screens import say
 
 
 def machine_names(incomplete: str) -> list[str]:
@@ -46,10 +47,10 @@ def client(url: str | None, token_file: Path | None) -> Iterator[ApiClient]:
         with ApiClient(door(url, token_file)) as api:
             yield api
     except ClientError as error:
-        typer.echo(explain(error), err=True)
+        say(explain(error), err=True)
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
-        typer.echo("interrupted: what was asked of the daemon may still be done", err=True)
+        say("interrupted: what was asked of the daemon may still be done", err=True)
         raise typer.Exit(INTERRUPTED) from None
 
 

@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias, TypeVar
 
-import typer
-
 from daemon import screens
 from daemon.cli_output import Answer, Column, Output, emit, pause, show
 from daemon.client import EXIT_NOT_FOUND, EXIT_UNREACHABLE, ApiClient, ClientError
+from daemon.screens import say
 
 STATUS_EVERY_S = 2.0
 TIMELINE_EVERY_S = 0.5
@@ -215,7 +214,7 @@ def through_outages(ask: Callable[[], T], patience: Patience) -> T:
             if not is_away(error) or not patience():
                 raise
             if not is_told:
-                typer.echo(f"(asked again until it answers: {error.detail})", err=True)
+                say(f"(asked again until it answers: {error.detail})", err=True)
             is_told = True
         pause(TIMELINE_EVERY_S)
 

@@ -11,6 +11,7 @@ import typer
 from daemon.cli_options import Form, MachineName, TokenFile, Url, Why, client
 from daemon.cli_output import Answer, Cell, Column, Output, Row, emit
 from daemon.client import EXIT_USAGE, ClientError, because
+from daemon.screens import say
 
 app = typer.Typer(help="Make, list and revoke tokens; a token's secret is shown once.", no_args_is_help=True)
 
@@ -80,8 +81,8 @@ def create(
             body["expires_in_s"] = seconds(expires)
         made = api.post("/tokens", body, headers=because(reason))
     if output.is_for_people:
-        typer.echo(made["token"])
-        typer.echo("Nobody can show it again.  → export FAILOVERD_TOKEN=...", err=True)
+        say(made["token"])
+        say("Nobody can show it again.  → export FAILOVERD_TOKEN=...", err=True)
     else:
         emit(Answer(made, [made], (*TOKENS, Column("token", "TOKEN"))), output)
 
@@ -117,9 +118,9 @@ def revoke(
             found = api.machine(machine or "")
             answer = api.delete(f"/machines/{found['id']}/beat-token", reason)
             told = str(answer["beat_token"])
-            typer.echo(f"The beat token of {found['name']} is revoked; give its agent this one:", err=True)
+            say(f"The beat token of {found['name']} is revoked; give its agent this one:", err=True)
     if output.is_for_people:
-        typer.echo(told)
+        say(told)
     else:
         emit(Answer(answer, [answer], [Column(each, each) for each in answer]), output)
 

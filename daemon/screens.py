@@ -83,6 +83,11 @@ def console(stream: TextIO | None = None, width: int | None = None) -> Console:
     return OurConsole(file=stream, width=width, highlight=False, soft_wrap=False, force_terminal=is_terminal)
 
 
+def say(text: str, err: bool = False) -> None:
+    """A line, or some, for people; what machines and providers have said may be among it."""
+    print(harmless(text), file=sys.stderr if err else sys.stdout, flush=True)
+
+
 def harmless(text: str) -> str:
     """Without what would command the reader's terminal: whoever is on a machine writes what he likes."""
     return "".join(letter for letter in _ESCAPES.sub("", text) if letter.isprintable() or letter in "\t\n")
