@@ -35,6 +35,7 @@ from tests.cpu_clouds import SETTINGS, A, B, C, claim
 from tests.test_vast_provider import EvenRandom, VirtualClock, VirtualLoop
 
 ONE = MachineId(1)
+DEFAULTS = Policy()
 UNUSED: Any = None
 
 
@@ -79,8 +80,8 @@ class Yard:
     sweep: Sweep
 
     @classmethod
-    def make(cls, has_provider: bool = True, deployment: str = "fo-x", **world: Any) -> Yard:
-        clock, policy = VirtualClock(), Policy()
+    def make(cls, has_provider: bool = True, deployment: str = "fo-x", policy: Policy = DEFAULTS, **world: Any) -> Yard:
+        clock = VirtualClock()
         made = World(7, WorldSettings(**world), clock.now())
 
         async def settle() -> None:
@@ -108,7 +109,7 @@ class Yard:
         standbys = CpuStandbys(store, loop, cloud, clock, deployment, announcer)
         sweep = Sweep(store, loop, UNUSED, UNUSED, UNUSED, UNUSED, clock, UNUSED, UNUSED, cpu_standbys=standbys)
         registry = Registry(store, loop, UNUSED, announcer, clock, makes_cpu_vms=has_provider)
-        watch = CpuVmWatch(store, loop, cloud, clock, deployment, announcer)
+        watch = CpuVmWatch(store, loop, cloud, policy, clock, deployment, announcer)
         return cls(store, clock, world, wire, loop, registry, watch, sweep)
 
     def another_life(self, settings: GceSettings = SETTINGS) -> Yard:
@@ -384,6 +385,22 @@ def test_a_vm_that_nothing_explains_is_deleted_and_another_deployments_is_only_r
         assert list(y.truth) == ["fo-y-m9-cpu-9-0"]
         assert [vm.name for vm in y.watch.foreign] == ["fo-y-m9-cpu-9-0"]
         assert (y.watch.lost, await y.open_debts()) == ((), [])
+
+    told(story)
+
+
+def test_where_the_policy_says_so_a_vm_that_nothing_explains_is_only_told() -> None:
+    async def story() -> None:
+        y = Yard.make(policy=Policy(destroys_orphans=False), vm_boot_seconds=10.0)
+        lost = claim("fo-x-m9-cpu-9-0", A, {"failoverd-deployment": "fo-x", "failoverd-machine": "9"})
+        vm = await GceCloud(y.wire, y.clock, SETTINGS).insert(lost)
+        await y.run(300)
+        assert (list(y.truth), await y.open_debts()) == ([vm.name], [])
+        [alert] = await y.alerts()
+        assert f"VMs that bear our label and that nothing explains are billed: {A}/{vm.name}" in alert
+        y.world.compute.vms.clear()
+        await y.run(120)
+        assert await y.alerts() == []
 
     told(story)
 
