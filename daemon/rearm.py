@@ -17,8 +17,9 @@ from daemon.announce import Announcer
 from daemon.changes import pay_debt
 from daemon.loop import Loop
 from daemon.marking import Marking
+from daemon.money_ahead import MoneyAhead
 from daemon.rented_ahead import RentedAhead, claim_of
-from machines.errors import NotYet, Refused
+from machines.errors import NotYet, Refused, StepError
 from machines.model import (
     Claim,
     Debt,
@@ -64,6 +65,7 @@ class Rearm:
         self._cloud = cloud
         self._marking = Marking(cloud, shell)
         self._ahead = RentedAhead(store, cloud, policies, clock)
+        self._money = MoneyAhead(store, policies, clock)
         self._policies = policies
         self._clock = clock
         self._deployment = deployment
@@ -73,6 +75,13 @@ class Rearm:
 
     async def settle(self, debt: Debt) -> None:
         """Return where the debt is paid: armed, or there is nothing to arm. Raise NotYet, Unknown, Refused."""
+        try:
+            await self._go_on(debt)
+        except StepError:
+            await self._money.release_unbound(debt)
+            raise
+
+    async def _go_on(self, debt: Debt) -> None:
         machine, storm = await self._store.transact(lambda tx: (tx.machine(debt.machine), tx.storm()))
         if machine is None or machine.volume is None or machine.standby is not None or not _wants_standby(machine):
             await self._give_up(debt)
@@ -101,6 +110,7 @@ class Rearm:
         if not offers:
             await self._note_full(machine)
             raise NotYet(f"host {machine.host} has no free GPU for a standby", _NO_GPU)
+        await self._money.reserve(machine, debt, offers[0])
         now = self._clock.now()
         label = Label(f"{self._deployment}-m{machine.id}-standby-{debt.id}-{debt.tries}")
         claim = Claim(label, offers[0], now, machine.workload, held_back(machine.workload.onstart), volume)
