@@ -41,6 +41,7 @@ from daemon.policy_book import PolicyBook
 from daemon.policy_desk import PolicyDesk
 from daemon.prepared_pools import PreparedPools
 from daemon.prober import Prober
+from daemon.provider_watch import ProviderWatch
 from daemon.publisher import Publisher
 from daemon.readiness import ReadinessPoll
 from daemon.rearm import Rearm
@@ -216,6 +217,8 @@ async def assemble(settings: Settings, around: Surroundings) -> Daemon:
     )
     contracts = ContractWatch(store, policies, clock)
     readiness = ReadinessPoll(loop, cloud, snapshots, volumes, policies, clock, contracts, cpu_cloud, vms)
+    provider_watch = ProviderWatch(store, clock)
+    readiness.on_listed = provider_watch.heard
     registry = Registry(
         store, loop, cloud, volumes, announcer, clock, makes_cpu_vms=cpu_cloud is not None, policies=policies
     )
@@ -324,7 +327,7 @@ async def assemble(settings: Settings, around: Surroundings) -> Daemon:
         runner=runner,
         prober=prober,
         sweep=sweep,
-        vm_watch=CpuVmWatch(store, loop, fleet_vms, clock, deployment, announcer),
+        vm_watch=CpuVmWatch(store, loop, fleet_vms, policies, clock, deployment, announcer),
         readiness=readiness,
         registry=registry,
         configured=Configured(store, registry, clock),
@@ -338,11 +341,12 @@ async def assemble(settings: Settings, around: Surroundings) -> Daemon:
         leases=leases,
         storm=StormWatch(store, policies, clock),
         credit=credit,
+        provider_watch=provider_watch,
         webhooks=webhooks,
         prepared_pools=PreparedPools(store, loop, fleet_cloud, clock, announcer),
         replicas=Replicas(store, loop, fleet_volumes, policies, clock, announcer),
         bills=Bills(store, VastBilling(VastApi(around.vast, clock, random, VastSettings(), around.turns)), clock),
-        orphans=OrphanInstances(store, fleet_cloud, clock, deployment),
+        orphans=OrphanInstances(store, fleet_cloud, policies, clock, deployment),
         volume_orphans=VolumeOrphans(store, fleet_volumes, policies, clock, deployment),
         readiness_every_s=around.readiness_every_s,
         close=around.close,

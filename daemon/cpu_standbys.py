@@ -1,12 +1,14 @@
 """The CPU VMs of machines: made, started again, demoted and deleted by debts.
 
+One that was reclaimed and finds no capacity in its zone for an hour is replaced by one in another, as long as the machine itself
+is well: the old one stays the machine's until the new one runs, and is there until the new one has a copy.
+
 The name under which a VM is made is written into its debt before the call, with the zone and the request id: what a crash
 leaves behind is found again by it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -24,6 +26,7 @@ from machines.cpu_vm import (
     CpuStandby,
     VmClaim,
     VmPlace,
+    WorkspaceCopy,
     Zone,
     labels_of,
     region_of,
@@ -32,6 +35,7 @@ from machines.cpu_vm import (
 from machines.errors import NotYet, Refused, StepError
 from machines.model import Debt, DebtKind, Label, Machine, MachineId, is_served_by_vm
 from machines.ports import Clock, CpuCloud, VmWorkspaces
+from machines.states import State
 
 log = structlog.get_logger(__name__)
 
@@ -42,6 +46,9 @@ _ZONE_RESTS_S = 600.0
 """A zone that had no capacity, and a region whose quota was spent, are asked again after this."""
 _DEADLINE = timedelta(minutes=15)
 """A VM that has not come up by then is given up; another is made under another name."""
+_STOCKOUT = timedelta(hours=1)
+"""So long a zone may have no capacity for a VM that was reclaimed there before another zone is looked at."""
+_UNTIL_COPIED = timedelta(minutes=1)
 _AFTER_FAILOVER = timedelta(seconds=15)
 _LAG = timedelta(minutes=2)
 """An insert whose answer was lost may still arrive so long."""
@@ -92,7 +99,7 @@ class CpuStandbys:
     async def _create(self, cloud: CpuCloud, debt: Debt) -> None:
         machine = await self._store.transact(lambda tx: tx.machine(debt.machine))
         wanted = machine.cpu_standby if machine is not None else None
-        if machine is None or wanted is None or wanted.vm is not None:
+        if machine is None or wanted is None or wanted.is_made:
             if debt.vm is not None:
                 await self._delete(cloud, debt, debt.vm)
             return
@@ -117,7 +124,7 @@ class CpuStandbys:
             await self._associate(debt, machine, wanted, vm.place)
 
     async def _claim(self, cloud: CpuCloud, debt: Debt, machine: Machine, wanted: CpuStandby) -> tuple[VmPlace, Debt]:
-        now, tried = self._clock.now(), self._tried()
+        now, tried = self._clock.now(), self._tried() | _zones_of(wanted)
         zone = cloud.next_zone(wanted.zone, tried)
         if zone is None:
             raise NotYet(f"none of the zones has room for a VM now: {', '.join(sorted(tried))}", _NO_ZONE)
@@ -127,7 +134,7 @@ class CpuStandbys:
             raise NotYet("another replica settled this debt meanwhile", _LOOK_AGAIN)
         return place, replace(debt, label=Label(name), claimed_at=now, vm=place)
 
-    def _tried(self) -> Collection[Zone]:
+    def _tried(self) -> frozenset[Zone]:
         now = self._clock.monotonic()
         self._resting = {zone: until for zone, until in self._resting.items() if until > now}
         return frozenset(self._resting)
@@ -173,6 +180,8 @@ class CpuStandbys:
                 raise NotYet("the machine changed while its VM came up", _LOOK_AGAIN)
             if not tx.is_open(debt.id):
                 raise NotYet("another replica settled this debt meanwhile", _LOOK_AGAIN)
+            if wanted.vm is not None:
+                _leave(tx, now, wanted.vm, self._clock.now())
             saved = save_standby(tx, self._announcer, now, wanted.with_vm(vm), self._clock.now())
             pay_debt(tx, debt.id, self._clock.now())
             return saved
@@ -193,7 +202,37 @@ class CpuStandbys:
         try:
             await cloud.start(debt.vm, request_id("start", debt.vm.id, debt.id, debt.tries))
         except Refused as refused:
+            if refused.code == ZONE_EXHAUSTED:
+                await self._note_stockout(cloud, debt, debt.vm)
             raise NotYet(f"{debt.vm.name} does not start: {refused}", _NO_ZONE) from refused
+        if wanted.is_stuck:
+            await self._call_stuck(debt, debt.vm, is_stuck=False)
+
+    async def _note_stockout(self, cloud: CpuCloud, debt: Debt, place: VmPlace) -> None:
+        """Since when, in the debt; after too long another VM is owed, where there is another zone."""
+        self._resting[place.zone] = self._clock.monotonic() + _ZONE_RESTS_S
+        since = debt.claimed_at
+        if since is None:
+            await self._store.transact(lambda tx: tx.bind_vm(debt, place, self._clock.now()))
+        elif self._clock.since(since, unseen_at_most=_STOCKOUT / 2) >= _STOCKOUT and cloud.next_zone(
+            None, {place.zone}
+        ):
+            await self._call_stuck(debt, place, is_stuck=True)
+
+    async def _call_stuck(self, debt: Debt, place: VmPlace, *, is_stuck: bool) -> None:
+        def work(tx: Tx) -> Machine | None:
+            machine, now = tx.machine(debt.machine), self._clock.now()
+            standby = machine.cpu_standby if machine is not None else None
+            if machine is None or standby is None or standby.vm != place:
+                return None
+            if is_stuck and not _owe_another(tx, machine, place, now):
+                return None
+            return save_standby(tx, self._announcer, machine, replace(standby, is_stuck=is_stuck), now)
+
+        saved = await self._store.transact(work)
+        if saved is not None:
+            self._loop.follow(saved)
+            log.info("cpu_vm_stuck" if is_stuck else "cpu_vm_runs_again", machine=saved.id, zone=place.zone)
 
     async def _demote(self, workspaces: VmWorkspaces, number: MachineId, place: VmPlace) -> None:
         """Unless it serves again: whoever ends that owes a debt of its own."""
@@ -206,9 +245,13 @@ class CpuStandbys:
 
     async def _delete(self, cloud: CpuCloud, debt: Debt, place: VmPlace) -> None:
         """Unless it is a machine's again. Without an id what was asked for may not have arrived yet."""
-        machine = await self._store.transact(lambda tx: tx.machine(debt.machine))
+        machine, copy = await self._store.transact(
+            lambda tx: (tx.machine(debt.machine), tx.workspace_copy(debt.machine))
+        )
         if machine is not None and _names(machine, place.name):
             raise Refused("instance_in_use", f"VM {place.name} is machine {machine.id}'s")
+        if machine is not None and copy is not None and copy.vm == place.id and _will_be_copied(machine, copy):
+            raise NotYet(f"{place.name} has the only copy until the machine's new VM has one", _UNTIL_COPIED)
         await cloud.delete(place, request_id("delete", place.name, debt.id, debt.tries))
         if place.id is None and debt.claimed_at is not None and self._clock.since(debt.claimed_at) < _LAG:
             raise NotYet(f"nothing is there under {place.name}, and it may still come", _LAG / 4)
@@ -219,6 +262,43 @@ def save_standby(tx: Tx, announcer: Announcer, machine: Machine, changed: CpuSta
     saved = tx.save_machine(replace(machine, cpu_standby=changed))
     tx.post(announcer.machine(saved, machine, now))
     return saved
+
+
+def _may_leave(tx: Tx, machine: Machine) -> bool:
+    """Is the machine well, and nothing on its VM that it has not? Copies can be made anew then. A VM that is still to be
+    demoted may have served without anybody's knowing."""
+    is_well = machine.state is State.HEALTHY and machine.failover is None and machine.primary is not None
+    owed = {one.kind for one in tx.open_debts(machine.id)}
+    return is_well and not is_served_by_vm(machine) and DebtKind.DEMOTE_VM not in owed
+
+
+def _owe_another(tx: Tx, machine: Machine, stuck: VmPlace, now: datetime) -> bool:
+    """False where it is owed already, or the machine may not leave its VM now."""
+    owed = {one.kind for one in tx.open_debts(machine.id)}
+    if DebtKind.CREATE_VM in owed or not _may_leave(tx, machine):
+        return False
+    because = f"zone {stuck.zone} has had no capacity for {stuck.name} for an hour"
+    tx.add_debts([create_debt(machine.id, because, now)])
+    return True
+
+
+def _leave(tx: Tx, machine: Machine, former: VmPlace, now: datetime) -> None:
+    """In the transaction that gives the machine another VM. Raise NotYet where the former one may be needed."""
+    if not _may_leave(tx, machine):
+        raise NotYet("the machine is not well: its former VM may have the newest work", _AFTER_FAILOVER)
+    because = f"zone {former.zone} had no capacity for it, and another VM runs in its place"
+    tx.add_debts([delete_debt(machine.id, former, because, now)])
+
+
+def _will_be_copied(machine: Machine, copy: WorkspaceCopy) -> bool:
+    """Is the copy of what the machine is now, and is another to be made on its VM?"""
+    standby = machine.cpu_standby
+    return standby is not None and standby.keeps_copies and copy.instance == machine.primary
+
+
+def _zones_of(wanted: CpuStandby) -> frozenset[Zone]:
+    """Where a VM is stuck."""
+    return frozenset() if wanted.vm is None else frozenset({wanted.vm.zone})
 
 
 def create_debt(machine: MachineId, because: str, due_at: datetime) -> Debt:

@@ -5,7 +5,7 @@ What is to be done about it becomes a debt.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -18,6 +18,7 @@ from daemon.changes import drop_stops
 from daemon.cpu_standbys import create_debt, delete_debt, save_standby
 from daemon.cpu_wishes import may_stand_still
 from daemon.loop import Loop
+from daemon.orphan_instances import tell_kept
 from daemon.workspace_keeping import copy_alert
 from machines.cpu_vm import (
     DEPLOYMENT_LABEL,
@@ -33,11 +34,13 @@ from machines.cpu_vm import (
 from machines.errors import StepError
 from machines.lost import LostKind, LostThing, Standing
 from machines.model import Debt, DebtKind, Label, Machine, MachineId, is_served_by_vm
+from machines.policy import Policies
 from machines.ports import Clock, CpuCloud
 
 log = structlog.get_logger(__name__)
 
 _UNEXPLAINED_S = 60.0
+ORPHANS = "orphan-vms"
 ALL_GONE = "cpu-vms-all-gone"
 """The key of the alert that the provider shows none of the VMs that there should be."""
 
@@ -58,6 +61,7 @@ class CpuVmWatch:
         store: Store,
         loop: Loop,
         cloud: CpuCloud | None,
+        policies: Policies,
         clock: Clock,
         deployment: str,
         announcer: Announcer,
@@ -65,6 +69,7 @@ class CpuVmWatch:
         self._store = store
         self._loop = loop
         self._cloud = cloud
+        self._policies = policies
         self._clock = clock
         self._deployment = deployment
         self._announcer = announcer
@@ -181,12 +186,17 @@ class CpuVmWatch:
             *(_thing(one.vm, Standing.ORPHAN, now) for one in self.lost),
             *(_thing(vm, Standing.FOREIGN, now) for vm in foreign),
         )
-        await self._store.transact(lambda tx: tx.note_lost(LostKind.VM, things))
-        ripe = [one for one in self.lost if self._clock.since(one.seen_at).total_seconds() >= _UNEXPLAINED_S]
-        for one in ripe:
+        ripe = [one.vm for one in self.lost if self._clock.since(one.seen_at).total_seconds() >= _UNEXPLAINED_S]
+        await self._store.transact(lambda tx: self._tell(tx, things, ripe, now))
+
+    def _tell(self, tx: Tx, things: Sequence[LostThing], ripe: Collection[CpuVm], now: datetime) -> None:
+        tx.note_lost(LostKind.VM, things)
+        kept = () if self._policies.fleet.destroys_orphans else ripe
+        tell_kept(tx, ORPHANS, "VMs", [f"{vm.zone}/{vm.name} ({vm.machine_type})" for vm in kept], now)
+        for vm in ripe if not kept else ():
             because = "it bears our label and nothing explains it"
-            await self._owe(delete_debt(_machine_of(one.vm), one.vm.place, because, now))
-            log.warning("cpu_vm_lost", vm=one.vm.name, zone=one.vm.zone)
+            tx.add_debts([delete_debt(_machine_of(vm), vm.place, because, now)])
+            log.warning("cpu_vm_lost", vm=vm.name, zone=vm.zone)
 
     async def _owe(self, debt: Debt) -> None:
         await self._store.transact(lambda tx: tx.add_debts([debt]))

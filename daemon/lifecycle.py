@@ -27,6 +27,7 @@ from daemon.orphan_instances import OrphanInstances
 from daemon.policy_desk import PolicyDesk
 from daemon.prepared_pools import PreparedPools
 from daemon.prober import Prober
+from daemon.provider_watch import ProviderWatch
 from daemon.publisher import Publisher, drain
 from daemon.readiness import ReadinessPoll
 from daemon.registry import Registry
@@ -79,6 +80,7 @@ class Daemon:
     leases: Leases
     storm: StormWatch
     credit: CreditWatch
+    provider_watch: ProviderWatch
     webhooks: WebhookDoor
     prepared_pools: PreparedPools
     replicas: Replicas
@@ -154,6 +156,7 @@ class Daemon:
             PlannedJob(20, "orphans", self._by_one(self.orphans.find)),
             PlannedJob(300, "credit", self._by_one(self.credit.look)),
             PlannedJob(3600, "bill", self._by_one(self.bills.read)),
+            PlannedJob(30, "provider", self._by_one(self.provider_watch.look)),
             PlannedJob(10, "storm", self._by_one(self.storm.look)),
             PlannedJob(30, "replicas", self._by_one(self.replicas.look)),
             PlannedJob(30, "warm pools", self._by_one(self.prepared_pools.look)),

@@ -97,6 +97,9 @@ class MetricsPage:
         text = "How late the control loop is: for so long it is at one signal, or a ready task waits for its turn."
         yield _gauge("loop_lag_seconds", text, (), [((), late_s)])
         yield _gauge("event_followers", "Open streams of /events.", (), [((), float(self.feed.readers))])
+        answers = self.readiness.answers
+        asked = [] if answers is None else [(("vast",), float(answers))]
+        yield _gauge("provider_up", "Did the provider's last listing come?", ("provider",), asked)
         credit = self.credit.last_told
         known = [] if credit is None else [(("vast",), credit)]
         yield _gauge("provider_balance_dollars", "The account's credit, as last asked.", ("provider",), known)

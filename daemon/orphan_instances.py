@@ -1,4 +1,5 @@
-"""Finds rentals that bear our label and that nothing explains: waited out past the listing's lag, then destroyed as a debt.
+"""Finds rentals that bear our label and that nothing explains: waited out past the listing's lag, then destroyed as a debt, or
+told, by policy.
 
 Rentals of other deployments on the same account are told of, and never touched.
 """
@@ -16,11 +17,13 @@ from adapters.sql.tx import Tx
 from machines.errors import StepError
 from machines.lost import LostKind, LostThing, Standing
 from machines.model import Debt, DebtKind, Instance, InstanceId, Label, MachineId
+from machines.policy import Policies
 from machines.pool import prepared_instances
 from machines.ports import Clock, GpuCloud
 
 log = structlog.get_logger(__name__)
 
+ALERT = "orphan-instances"
 _AGE_S = 40.0
 _QUICK_SCAN_S = 10.0
 """After a listing that took longer, as much time passes before the next: failovers read the same list."""
@@ -29,16 +32,17 @@ _QUICK_SCAN_S = 10.0
 class OrphanInstances:
     """One periodic job: `find`."""
 
-    def __init__(self, store: Store, cloud: GpuCloud, clock: Clock, deployment: str) -> None:
+    def __init__(self, store: Store, cloud: GpuCloud, policies: Policies, clock: Clock, deployment: str) -> None:
         self._store = store
         self._cloud = cloud
+        self._policies = policies
         self._clock = clock
         self._deployment = deployment
         self._suspects: dict[InstanceId, datetime] = {}
         self._not_before = float("-inf")
 
     async def find(self) -> None:
-        """Whatever bears our label and is explained by nothing, twice and past the listing's lag, becomes a debt."""
+        """Whatever bears our label and is explained by nothing, twice and past the listing's lag, becomes a debt, or is told."""
         began = self._clock.monotonic()
         if began < self._not_before:
             return
@@ -62,7 +66,8 @@ class OrphanInstances:
         unclaimed, released = _sorted_out(tx, ours)
         now = self._clock.now()
         ripe = [row for row in unclaimed if self._has_been_seen_for(row.id) >= _AGE_S]
-        debts = [_owed(row, self._suspects[row.id], now) for row in ripe]
+        kept = () if self._policies.fleet.destroys_orphans else ripe
+        debts = [_owed(row, self._suspects[row.id], now) for row in ripe if row not in kept]
         found = (
             *_things(unclaimed, Standing.ORPHAN, now),
             *_things(released, Standing.RELEASED, now),
@@ -70,6 +75,7 @@ class OrphanInstances:
         )
         tx.note_lost(LostKind.INSTANCE, found)
         tx.add_debts(debts)
+        tell_kept(tx, ALERT, "instances", [f"{row.id} ({row.label}, {row.price_per_hour:g} $/h)" for row in kept], now)
         for row in ripe:
             tx.note_rental(row.id, machine_of_label(row.label or "") or MachineId(0), None, now)
         return unclaimed, debts
@@ -77,6 +83,16 @@ class OrphanInstances:
     def _has_been_seen_for(self, instance: InstanceId) -> float:
         seen_at = self._suspects.get(instance)
         return 0.0 if seen_at is None else self._clock.since(seen_at).total_seconds()
+
+
+def tell_kept(tx: Tx, alert: str, what: str, names: Sequence[str], now: datetime) -> None:
+    """One alert for all that the policy lets be; it is over when there is none any more."""
+    if not names:
+        tx.resolve_alert(alert, now)
+        return
+    found = f"{what} that bear our label and that nothing explains are billed: {', '.join(names)}"
+    remedy = "destroy at the provider what nobody needs, or let policy.destroys_orphans do it"
+    tx.raise_alert(alert, f"{found}; {remedy}", now)
 
 
 def _sorted_out(tx: Tx, rows: Sequence[Instance]) -> tuple[list[Instance], list[Instance]]:

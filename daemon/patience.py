@@ -19,6 +19,7 @@ _MAY_WAIT = {
     DebtKind.REARM: timedelta(minutes=30),  # a free GPU on that host, a boot, and a stop
     DebtKind.PROVISION_POOL: timedelta(minutes=45),  # a market without such a host, and two boots
     DebtKind.CREATE_VM: timedelta(minutes=30),  # zones without capacity, and a boot
+    DebtKind.DELETE_VM: timedelta(hours=1),  # the first copy on the VM that took its place
     DebtKind.CLONE_VOLUME: timedelta(minutes=30),  # a failover of the machine, or room elsewhere
 }
 _USUALLY_MAY_WAIT = timedelta(minutes=15)

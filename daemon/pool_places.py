@@ -9,17 +9,14 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from adapters.sql.executor import Store
-from adapters.sql.tx import Tx
-from machines.budget import Reservation, over_budget
+from daemon.money_ahead import MoneyAhead
 from machines.errors import NotYet, Refused
 from machines.model import Debt, HostId, Machine, Offer, OfferQuery, WarmPool, Workload
 from machines.policy import Policies
-from machines.pool import OVER_BUDGET
 from machines.ports import Clock, GpuCloud, VolumeStore
 from machines.volumes import VolumeOffer, VolumeQuery
 
 _NO_PLACE = timedelta(seconds=120)
-_NO_MONEY = timedelta(seconds=120)
 _REGIONS_ASKED = 3
 _LEAST_GB = 10
 _NEAR = 8
@@ -40,6 +37,7 @@ class PoolPlaces:
         self._volumes = volumes
         self._policies = policies
         self._clock = clock
+        self.money = MoneyAhead(store, policies, clock)
 
     async def find(self, machine: Machine, debt: Debt) -> Room:
         """With its money reserved for the debt. Raise NotYet where there is none now, or no money for it."""
@@ -49,16 +47,16 @@ class PoolPlaces:
         query = replace(self._query(machine), not_hosts=bad | home)
         roomy = _with_two(await self._cloud.search(query), await self._cloud.search(_twice(query)))
         if not roomy:
-            await self.release(debt)
+            await self.money.release(debt)
             gpu = f"{query.num_gpus} x {query.gpu_name or 'any GPU'}"
             raise NotYet(f"no host has twice {gpu} free up to {query.max_price:.2f} $/h each", _NO_PLACE)
         # Machines that search together must not all run after the same cheapest host.
         turn = int(machine.id) % min(len(roomy), _NEAR)
         room = await self._room((*roomy[turn:], *roomy[:turn]), size_gb(machine))
         if room is None:
-            await self.release(debt)
+            await self.money.release(debt)
             raise NotYet(f"no host with two free GPUs has room for a volume of {size_gb(machine)} GB", _NO_PLACE)
-        await self._reserve(machine, debt, next(one for one in roomy if one.host == room.offer.host))
+        await self.money.reserve(machine, debt, next(one for one in roomy if one.host == room.offer.host))
         return room
 
     async def on_host(self, machine: Machine, debt: Debt, host: HostId) -> Offer | None:
@@ -67,47 +65,10 @@ class PoolPlaces:
         query = replace(self._query(machine), min_reliability=0.0, min_inet_down=0.0, region=None)
         offers = await self._cloud.search(query, host)
         if not offers:
-            await self.release(debt)
+            await self.money.release(debt)
             return None
-        await self._reserve(machine, debt, offers[0])
+        await self.money.reserve(machine, debt, offers[0])
         return offers[0]
-
-    async def release(self, debt: Debt) -> None:
-        """Nothing is rented for the debt now."""
-        if self._has_budget:
-            await self._store.transact(lambda tx: tx.reserve_for_debt(debt.id, None))
-
-    async def release_unbound(self, debt: Debt) -> None:
-        """Where it waits and nothing is being rented under a label of it: money that is only held would keep a failover waiting."""
-        if self._has_budget:
-            await self._store.transact(lambda tx: tx.release_unbound(debt.id))
-
-    async def _reserve(self, machine: Machine, debt: Debt, offer: Offer) -> None:
-        """Before the first create, and beside what failovers have reserved. Raise NotYet, whose reason begins with `OVER_BUDGET`."""
-        if not self._has_budget:
-            return
-        policy = self._policies.of(machine)
-        boot = offer.price_per_hour * policy.boot_timeout_s / 3600
-        wanted = Reservation(boot, offer.price_per_hour)
-        beside = replace(machine, price_per_hour=None)  # It goes on beside what the machine costs now.
-        since = self._clock.now() - timedelta(seconds=policy.spend_window_s)
-
-        def work(tx: Tx) -> str | None:
-            tx.lock_admission()
-            tx.reserve_for_debt(debt.id, None)  # Its former one is no part of what others spend.
-            why = over_budget(wanted, beside, tx.fleet_spending(since), policy)
-            if why is None:
-                tx.reserve_for_debt(debt.id, wanted)
-            return why
-
-        why = await self._store.transact(work)
-        if why is not None:
-            raise NotYet(f"{OVER_BUDGET}: {why}", _NO_MONEY)
-
-    @property
-    def _has_budget(self) -> bool:
-        fleet = self._policies.fleet
-        return fleet.max_fleet_price > 0 or fleet.max_spend > 0
 
     async def _room(self, hosts: Sequence[Offer], size: int) -> Room | None:
         """On the first of them that has any; a search for room is of one region."""

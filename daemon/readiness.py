@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -84,6 +84,10 @@ class ReadinessPoll:
         self.problem: str | None = None
         """What the provider's last listing failed with."""
         self._answered_at = clock.monotonic()
+        self.answers: bool | None = None
+        """Did the provider's last listing come? None before the first."""
+        self.on_listed: Callable[[StepError | None], object] = lambda error: None
+        """Hears what each listing failed with; None of one that came."""
 
     @property
     def problem_for_s(self) -> float | None:
@@ -231,8 +235,11 @@ class ReadinessPoll:
         try:
             listing, self.problem = await self._cloud.list(max_age_s=5.0, about=about), None
             self._answered_at = self._clock.monotonic()
+            self.on_listed(None)
         except StepError as error:
             listing, self.problem = None, str(error)
+            self.on_listed(error)
+        self.answers = self.problem is None
         return listing, self.problem
 
     def _notice_the_gone(self, listing: Listing, machines: Sequence[Machine]) -> None:

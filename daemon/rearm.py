@@ -19,8 +19,9 @@ from daemon.changes import pay_debt
 from daemon.lasting import Lasting
 from daemon.loop import Loop
 from daemon.marking import Marking
+from daemon.money_ahead import MoneyAhead
 from daemon.rented_ahead import RentedAhead, claim_of
-from machines.errors import NotYet, Refused
+from machines.errors import NotYet, Refused, StepError
 from machines.model import (
     Claim,
     Debt,
@@ -74,6 +75,7 @@ class Rearm:
         self._unmounted: Lasting[Label] = Lasting(clock, _UNMOUNTED_S)
         self._marking = Marking(cloud, shell)
         self._ahead = RentedAhead(store, cloud, policies, clock)
+        self._money = MoneyAhead(store, policies, clock)
         self._policies = policies
         self._clock = clock
         self._deployment = deployment
@@ -83,6 +85,13 @@ class Rearm:
 
     async def settle(self, debt: Debt) -> None:
         """Return where the debt is paid: armed, or there is nothing to arm. Raise NotYet, Unknown, Refused."""
+        try:
+            await self._go_on(debt)
+        except StepError:
+            await self._money.release_unbound(debt)
+            raise
+
+    async def _go_on(self, debt: Debt) -> None:
         machine, storm = await self._store.transact(lambda tx: (tx.machine(debt.machine), tx.storm()))
         if machine is None or machine.volume is None or machine.standby is not None or not _wants_standby(machine):
             await self._give_up(debt)
@@ -111,6 +120,7 @@ class Rearm:
         if not offers:
             await self._note_full(machine)
             raise NotYet(f"host {machine.host} has no free GPU for a standby", _NO_GPU)
+        await self._money.reserve(machine, debt, offers[0])
         now = self._clock.now()
         label = Label(f"{self._deployment}-m{machine.id}-standby-{debt.id}-{debt.tries}")
         claim = Claim(label, offers[0], now, machine.workload, held_back(machine.workload.onstart), volume)

@@ -251,6 +251,7 @@ class PolicySection(Section):
     contract_notice_days: Number = Field(_USUAL.contract_notice_days, ge=0, le=365)
     replica_every_s: Number = Field(_USUAL.replica_every_s, ge=0, le=31_536_000)
     deletes_orphan_volumes: bool = _USUAL.deletes_orphan_volumes
+    destroys_orphans: bool = _USUAL.destroys_orphans
     strategy: Literal["warm_pool", "cpu_standby", "both", "regional_volume", "disabled"] = "cpu_standby"
     auto_failover: Annotated[Literal["off", "observe", "on"], BeforeValidator(on_or_off)] = "on"
     priority: Whole = Field(_USUAL.priority, ge=-1000, le=1000)

@@ -91,10 +91,10 @@ class WarmPools:
             await self._go_on(debt)
         except NotYet as error:
             if error.delay > _AT_ONCE:
-                await self._places.release_unbound(debt)
+                await self._places.money.release_unbound(debt)
             raise
         except StepError:
-            await self._places.release_unbound(debt)
+            await self._places.money.release_unbound(debt)
             raise
 
     async def _go_on(self, debt: Debt) -> None:
@@ -223,7 +223,7 @@ class WarmPools:
         try:
             await self._ahead.rent(debt, machine.id, claim)
         except Refused as error:
-            await self._places.release(debt)
+            await self._places.money.release(debt)
             if error.code != "volume_in_use" or not has_first:
                 raise refused(error, _NEXT_OFFER) from error
             await self._finish_alone(debt, machine)
@@ -268,7 +268,7 @@ class WarmPools:
         assert debt.claimed_at is not None
         await self._cloud.destroy(claim_of(debt.label, debt.claimed_at))
         await self._store.transact(lambda tx: tx.bind_debt(debt, None, None))
-        await self._places.release(debt)
+        await self._places.money.release(debt)
         raise NotYet(f"{because}; another is tried", _NO_SECOND)
 
     async def _check(

@@ -139,14 +139,23 @@ class CpuStandby:
     accepts_smaller: bool = False
     """An operator's word that the workspace was meant to shrink: the next copy may be much smaller than the last."""
     serving: VmServing | None = None
+    is_stuck: bool = False
+    """Its VM was reclaimed, and its zone has had no capacity for long: one elsewhere is to take its place."""
 
     def wants_another(self, former: CpuStandby | None) -> bool:
         """Is a VM that was made for `former` the wrong one for this?"""
         return former is None or (self.zone, self.machine_type) != (former.zone, former.machine_type)
 
     def with_vm(self, vm: VmPlace | None) -> CpuStandby:
-        """Another VM serves nothing yet."""
-        return replace(self, vm=vm, serving=self.serving if vm == self.vm else None)
+        """Another VM serves nothing yet, and its zone had room for it."""
+        if vm == self.vm:
+            return self
+        return replace(self, vm=vm, serving=None, is_stuck=False)
+
+    @property
+    def is_made(self) -> bool:
+        """Is there the VM that is wanted? One that is stuck is none, unless it serves after all or is not to run any more."""
+        return self.vm is not None and not (self.is_stuck and self.keep_running and self.serving is None)
 
     @property
     def keeps_copies(self) -> bool:

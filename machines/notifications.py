@@ -71,7 +71,17 @@ class Grouping:
     window: timedelta
 
 
-_CRITICAL = frozenset({"account-credit", "automatic-action-suspended", "budget", "observer-blind", "storm"})
+_CRITICAL = frozenset(
+    {
+        "account-credit",
+        "automatic-action-suspended",
+        "budget",
+        "observer-blind",
+        "provider-away",
+        "provider-key",
+        "storm",
+    }
+)
 
 
 def level_of(alert: str) -> Level:

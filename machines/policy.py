@@ -93,6 +93,8 @@ class Policy:
     """How old the copy of a regional volume on another host may become before a fresh one is made; 0 keeps none."""
     deletes_orphan_volumes: bool = True
     """Volumes that bear our names and that nothing explains are deleted; else they are only told."""
+    destroys_orphans: bool = True
+    """Instances and VMs that bear our label and that nothing explains are destroyed; else they are only told."""
 
     strategy: Setting = Setting.CPU_STANDBY
     """Of every machine that was not told one of its own; so are the next two."""
@@ -189,6 +191,7 @@ OF_THE_FLEET = frozenset(
         "spend_window_s",
         "credit_hours",
         "deletes_orphan_volumes",
+        "destroys_orphans",
     }
 )
 """What only the whole fleet can have."""

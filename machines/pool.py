@@ -186,6 +186,9 @@ _ASK = 'PUT with {"warm_pool": {}}'
 def _owed(machine: Machine, debt: Debt) -> Pool:
     again = f"; again at {debt.due_at.isoformat()}" if debt.due_at is not None else ""
     told = f"{debt.last_error}{again}" if debt.last_error else f"its turn comes{again}"
+    if (debt.last_error or "").startswith(OVER_BUDGET):
+        remedy = "raise that budget, or choose a strategy without a warm pool with PUT"
+        return Pool(PoolState.ERROR, f'{told}; {remedy} /api/v1/machines/{machine.id} {{"strategy": "cpu_standby"}}')
     if machine.state is State.RECOVERED or machine.last_failover is not None:
         return Pool(PoolState.RECOVERING, f"it gets a new standby: {told}")
     if debt.label is not None:

@@ -27,14 +27,16 @@ from daemon.registry import Registry
 from daemon.sweep import Sweep
 from machines.cpu_vm import CpuStandby, VmId, VmServing, WorkspaceCopy, request_id
 from machines.errors import Unknown
-from machines.model import Machine, MachineId
+from machines.model import Debt, DebtKind, InstanceId, Machine, MachineId
 from machines.policy import Policy
 from machines.ports import CpuCloud
 from machines.problems import Problem
+from machines.states import State
 from tests.cpu_clouds import SETTINGS, A, B, C, claim
 from tests.test_vast_provider import EvenRandom, VirtualClock, VirtualLoop
 
 ONE = MachineId(1)
+DEFAULTS = Policy()
 UNUSED: Any = None
 
 
@@ -79,8 +81,8 @@ class Yard:
     sweep: Sweep
 
     @classmethod
-    def make(cls, has_provider: bool = True, deployment: str = "fo-x", **world: Any) -> Yard:
-        clock, policy = VirtualClock(), Policy()
+    def make(cls, has_provider: bool = True, deployment: str = "fo-x", policy: Policy = DEFAULTS, **world: Any) -> Yard:
+        clock = VirtualClock()
         made = World(7, WorldSettings(**world), clock.now())
 
         async def settle() -> None:
@@ -108,7 +110,7 @@ class Yard:
         standbys = CpuStandbys(store, loop, cloud, clock, deployment, announcer)
         sweep = Sweep(store, loop, UNUSED, UNUSED, UNUSED, UNUSED, clock, UNUSED, UNUSED, cpu_standbys=standbys)
         registry = Registry(store, loop, UNUSED, UNUSED, announcer, clock, makes_cpu_vms=has_provider)
-        watch = CpuVmWatch(store, loop, cloud, clock, deployment, announcer)
+        watch = CpuVmWatch(store, loop, cloud, policy, clock, deployment, announcer)
         return cls(store, clock, world, wire, loop, registry, watch, sweep)
 
     def another_life(self, settings: GceSettings = SETTINGS) -> Yard:
@@ -264,6 +266,124 @@ def test_a_reclaimed_vm_is_started_again_where_it_is_to_run() -> None:
     told(story)
 
 
+STOCKOUT = "ZONE_RESOURCE_POOL_EXHAUSTED"
+
+
+async def reclaimed(**changed: Any) -> tuple[Yard, Vm]:
+    """A machine that is well, but for what is said otherwise; its VM was reclaimed, and the zone has no room for it any more."""
+    y = Yard.make()
+    await y.put(cpu_standby={})
+    await y.run(60)
+    vm, machine = await y.the_vm(), await y.stored()
+    well = {"state": State.HEALTHY, "primary": InstanceId(7001)}
+    await y.store.transact(lambda tx: tx.save_machine(replace(machine, **{**well, **changed})))
+    y.world.compute.exhausted[A] = STOCKOUT
+    y.world.compute.preempt(y.clock.now(), vm)
+    return y, vm
+
+
+def test_a_vm_that_finds_no_capacity_for_an_hour_is_replaced_by_one_in_the_next_zone() -> None:
+    async def story() -> None:
+        y, vm = await reclaimed()
+        await y.run(50 * 60)
+        assert [(one.name, one.zone) for one in y.truth.values()] == [(vm.name, A)]
+        await y.run(25 * 60)
+        assert (await y.the_vm()).zone == B
+
+    told(story)
+
+
+@pytest.mark.parametrize("why", ["it serves", "the machine is not well", "it may have served"])
+def test_a_vm_that_may_have_the_newest_work_is_waited_for(why: str) -> None:
+    async def story() -> None:
+        y, vm = await reclaimed(**({"state": State.DETECTING} if why == "the machine is not well" else {}))
+        machine = await y.stored()
+        assert machine.cpu_standby is not None
+        if why == "it serves":
+            serving = VmServing("203.0.113.1", 22, "ssh-ed25519 AAAA", y.clock.now())
+            served = replace(machine, cpu_standby=replace(machine.cpu_standby, serving=serving))
+            await y.store.transact(lambda tx: tx.save_machine(served))
+        if why == "it may have served":
+            owed = Debt(DebtKind.DEMOTE_VM, ONE, None, None, None, None, "its service ended", vm=machine.cpu_standby.vm)
+            await y.store.transact(lambda tx: tx.add_debts([owed]))
+        await y.run(2 * 3600)
+        assert [(one.name, one.zone) for one in y.truth.values()] == [(vm.name, A)]
+        assert "create_vm" not in await y.open_debts()
+
+    told(story)
+
+
+def test_a_vm_with_the_only_copy_is_there_until_the_new_one_has_a_copy() -> None:
+    async def story() -> None:
+        y, vm = await reclaimed()
+        copy = WorkspaceCopy("c1", VmId(vm.id), 7001, y.clock.now(), 5, 5, "ssh-ed25519 AAAA")
+        await y.store.transact(lambda tx: tx.save_copy(ONE, copy))
+        await y.run(80 * 60)
+        assert sorted(one.zone for one in y.truth.values()) == [A, B]
+        standby = (await y.stored()).cpu_standby
+        assert standby is not None
+        assert standby.vm is not None
+        assert (standby.vm.zone, await y.open_debts()) == (B, ["delete_vm"])
+        assert standby.vm.id is not None
+        fresh = replace(copy, id="c2", vm=standby.vm.id)
+        await y.store.transact(lambda tx: tx.save_copy(ONE, fresh))
+        await y.run(150)
+        assert (await y.the_vm()).zone == B
+
+    told(story)
+
+
+def test_a_vm_whose_zone_has_room_again_before_another_was_found_stays_the_machines() -> None:
+    async def story() -> None:
+        y, vm = await reclaimed()
+        y.world.compute.exhausted.update({B: STOCKOUT, C: STOCKOUT})
+        await y.run(80 * 60)
+        assert "create_vm" in await y.open_debts()
+        y.world.compute.exhausted.clear()
+        y.world.compute.exhausted.update({B: STOCKOUT, C: STOCKOUT})
+        await y.run(15 * 60)
+        assert (await y.the_vm()).id == vm.id
+        standby = (await y.stored()).cpu_standby
+        assert standby is not None
+        assert not standby.is_stuck
+
+    told(story)
+
+
+def test_a_machine_that_fell_ill_meanwhile_keeps_its_vm_until_it_is_well() -> None:
+    async def story() -> None:
+        y, vm = await reclaimed()
+        while not (standby := (await y.stored()).cpu_standby) or not standby.is_stuck:
+            await y.run(5)
+        ill = replace(await y.stored(), state=State.DETECTING)
+        await y.store.transact(lambda tx: tx.save_machine(ill))
+        await y.run(10 * 60)
+        standby = (await y.stored()).cpu_standby
+        assert standby is not None
+        assert standby.vm is not None
+        assert standby.vm.id == vm.id
+        well = replace(await y.stored(), state=State.HEALTHY)
+        await y.store.transact(lambda tx: tx.save_machine(well))
+        await y.run(10 * 60)
+        assert (await y.the_vm()).zone == B
+
+    told(story)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("call", range(6))
+def test_a_daemon_that_is_killed_at_any_call_of_such_a_change_leaves_one_vm(call: int, after: bool) -> None:
+    async def story() -> None:
+        y, _ = await reclaimed()
+        while not (standby := (await y.stored()).cpu_standby) or not standby.is_stuck:
+            await y.run(5)
+        y = await killed(y, call, after)
+        await y.run(1800)
+        assert (await y.the_vm()).zone == B
+
+    told(story)
+
+
 def test_a_vm_that_is_not_to_run_is_stopped_once_it_is_made_and_stays_so() -> None:
     async def story() -> None:
         y = Yard.make()
@@ -384,6 +504,22 @@ def test_a_vm_that_nothing_explains_is_deleted_and_another_deployments_is_only_r
         assert list(y.truth) == ["fo-y-m9-cpu-9-0"]
         assert [vm.name for vm in y.watch.foreign] == ["fo-y-m9-cpu-9-0"]
         assert (y.watch.lost, await y.open_debts()) == ((), [])
+
+    told(story)
+
+
+def test_where_the_policy_says_so_a_vm_that_nothing_explains_is_only_told() -> None:
+    async def story() -> None:
+        y = Yard.make(policy=Policy(destroys_orphans=False), vm_boot_seconds=10.0)
+        lost = claim("fo-x-m9-cpu-9-0", A, {"failoverd-deployment": "fo-x", "failoverd-machine": "9"})
+        vm = await GceCloud(y.wire, y.clock, SETTINGS).insert(lost)
+        await y.run(300)
+        assert (list(y.truth), await y.open_debts()) == ([vm.name], [])
+        [alert] = await y.alerts()
+        assert f"VMs that bear our label and that nothing explains are billed: {A}/{vm.name}" in alert
+        y.world.compute.vms.clear()
+        await y.run(120)
+        assert await y.alerts() == []
 
     told(story)
 

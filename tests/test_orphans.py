@@ -13,13 +13,15 @@ import pytest
 from daemon.cli_orphans import show_orphans
 from daemon.cli_output import Output
 from daemon.client import ApiClient, Door
-from daemon.orphan_instances import OrphanInstances
+from daemon.orphan_instances import ALERT, OrphanInstances
 from machines.errors import Unknown
 from machines.lost import LostKind, LostThing, Standing
 from machines.model import DebtKind, Instance, InstanceId, Label, Listing, MachineId
+from machines.policy import Policy
 from tests.test_api_stage import BEGIN, Stage, instance, stage
 
 SIX_HOURS = 6 * 3600
+DEFAULTS = Policy()
 
 
 @dataclass
@@ -40,10 +42,10 @@ def rental(number: int, label: str | None) -> Instance:
 
 
 @asynccontextmanager
-async def account(*rows: Instance) -> AsyncIterator[tuple[Stage, Account, OrphanInstances]]:
+async def account(*rows: Instance, policy: Policy = DEFAULTS) -> AsyncIterator[tuple[Stage, Account, OrphanInstances]]:
     async with stage() as s:
         provider = Account(list(rows))
-        yield s, provider, OrphanInstances(s.store, provider, s.clock, "fo-test")  # type: ignore[arg-type]
+        yield s, provider, OrphanInstances(s.store, provider, policy, s.clock, "fo-test")  # type: ignore[arg-type]
 
 
 async def look(s: Stage, job: OrphanInstances, times: int = 3) -> set[tuple[DebtKind, InstanceId | None]]:
@@ -98,6 +100,20 @@ async def test_an_orphan_is_told_from_the_first_look_on_and_destroyed_only_after
         assert await look(s, job, times=1) == {(DebtKind.DESTROY_CLAIM, 501)}
 
 
+async def test_where_the_policy_says_so_an_orphan_is_only_told_until_nobody_sees_it_any_more() -> None:
+    rows = (rental(501, "fo-test-m7-fo_gone-a1-c0"), rental(502, "fo-test-m8-standby-3-0"))
+    async with account(*rows, policy=Policy(destroys_orphans=False)) as (s, provider, job):
+        assert await look(s, job) == set()
+        [alert] = await s.store.transact(lambda tx: tx.open_alerts())
+        assert alert.key == ALERT
+        assert "501 (fo-test-m7-fo_gone-a1-c0, 0.5 $/h)" in alert.text
+        assert "502" in alert.text
+        assert {row["standing"] for row in (await told(s))["orphans"]} == {"orphan"}
+        provider.rows = []
+        assert await look(s, job) == set()
+        assert await s.store.transact(lambda tx: tx.open_alerts()) == []
+
+
 async def test_another_deployments_rentals_are_told_and_never_touched() -> None:
     async with account(rental(600, "fo-other-m1-fo_x-a1-c0")) as (s, _, job):
         assert await look(s, job) == set()
@@ -127,7 +143,7 @@ async def test_it_keeps_the_time_at_which_it_was_first_seen_also_by_another_repl
         await job.find()
         await s.clock.advance(SIX_HOURS)
         provider.rows.append(rental(601, "fo-other-m2-fo_x-a1-c0"))
-        another = OrphanInstances(s.store, provider, s.clock, "fo-test")  # type: ignore[arg-type]
+        another = OrphanInstances(s.store, provider, DEFAULTS, s.clock, "fo-test")  # type: ignore[arg-type]
         await another.find()
         ages = {row["id"]: row["age_seconds"] for row in (await told(s))["orphans"]}
         assert ages == {"600": SIX_HOURS, "601": 0.0}

@@ -28,7 +28,7 @@ from machines.model import (
     WarmPool,
 )
 from machines.policy import Policy
-from machines.pool import PoolState, is_of_use, lacks_pool, pool_of
+from machines.pool import OVER_BUDGET, PoolState, is_of_use, lacks_pool, pool_of
 from machines.readiness import Findings, judge_readiness
 from machines.states import State
 from machines.strategies.ladder import ladder
@@ -70,6 +70,7 @@ def state_of(one: Machine, fault: str | None = None, *debts: Any) -> PoolState:
         (replace(IDLE, primary=None), None, (), PoolState.ERROR),
         (replace(IDLE, standby=None), None, (OWED,), PoolState.SEARCHING),
         (replace(IDLE, standby=None), None, (replace(OWED, label=Label("l")),), PoolState.PROVISIONING),
+        (replace(IDLE, standby=None), None, (replace(OWED, last_error=f"{OVER_BUDGET}: why"),), PoolState.ERROR),
     ],
 )
 def test_a_warm_pool_has_one_state(one: Machine, fault: str | None, debts: tuple[Any, ...], state: PoolState) -> None:

@@ -243,7 +243,7 @@ def test_a_pool_that_nobody_wants_any_more_goes_at_any_stage(stage_of: str) -> N
 
 def test_money_is_reserved_before_anything_is_made_so_that_two_pools_do_not_spend_it_twice() -> None:
     async def story(fleet: Fleet) -> None:
-        await fleet.until(lambda: any(one.standby for one in fleet.theatre.books.machines()))
+        await fleet.until(lambda: any(one.primary for one in fleet.theatre.books.machines()))
         await fleet.sleep(600.0)
         rows = fleet.theatre.books.machines()
         (poor,) = (one for one in rows if one.primary is None)
@@ -254,6 +254,39 @@ def test_money_is_reserved_before_anything_is_made_so_that_two_pools_do_not_spen
         assert (label, reserved) == (None, None)
 
     play(story, FIRST, FIRST, policy={"max_fleet_price": 0.6})
+
+
+def test_a_standby_waits_for_money_too_and_is_rented_once_there_is_some() -> None:
+    async def story(fleet: Fleet) -> None:
+        driver = fleet.theatre.books._driver
+        await fleet.until(lambda: row(fleet).primary is not None)
+        await fleet.sleep(600.0)
+        assert (row(fleet).standby, len(fleet.world.instances)) == (None, 1)
+        ((why, reserved),) = driver.execute(REARMS).fetchall()
+        assert why.startswith("budget_exceeded: the fleet would cost up to")
+        assert reserved is None
+        await raise_budget(fleet, 10.0)
+        await fleet.until(lambda: len(fleet.world.instances) == 2)
+        ((_, reserved),) = driver.execute(REARMS).fetchall()
+        assert reserved > 0, "while it comes up nobody else spends its money"
+        await whole(fleet)
+        await comes_to_rest(fleet)
+
+    play(story, FIRST, policy={"max_fleet_price": 0.4})
+
+
+REARMS = "SELECT last_error, reserved_per_hour FROM debts WHERE closed_at IS NULL AND kind = 'rearm'"
+
+
+async def raise_budget(fleet: Fleet, price: float) -> None:
+    """As a reload of the configuration says it."""
+
+    async def configure(replica: Replica) -> None:
+        assert replica.daemon is not None
+        section = replica.daemon.settings.policy.model_copy(update={"max_fleet_price": price})
+        await replica.daemon.desk.configure(section, {})
+
+    await fleet.theatre.ask(configure)
 
 
 RESERVED = "SELECT label, reserved_per_hour FROM debts WHERE closed_at IS NULL AND kind = 'provision_pool'"
