@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from typing import Any, TypeVar
 
@@ -106,7 +106,7 @@ class B2Objects:
         def work(door: _Door, bucket: Bucket) -> tuple[StoredObject, ...]:
             rows = [version for version, _ in bucket.ls(folder + slash, recursive=True)]
             found = [
-                StoredObject(row.file_name.removeprefix(self._place.prefix), row.size)
+                StoredObject(row.file_name.removeprefix(self._place.prefix), row.size, _millis(row.upload_timestamp))
                 for row in rows
                 if row.file_name.startswith(whole)
             ]
@@ -213,3 +213,7 @@ def _forget(done: asyncio.Future[Any]) -> None:
 
 def _in_short(error: Exception) -> str:
     return " ".join(f"{type(error).__name__} {error}".split())[:300]
+
+
+def _millis(since_epoch: int) -> datetime:
+    return datetime.fromtimestamp(since_epoch / 1000, UTC)

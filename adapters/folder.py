@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import TypeVar
@@ -59,9 +59,9 @@ class FolderObjects:
                 path = os.path.join(folder, file)
                 name = path.removeprefix(root)
                 if name.startswith(prefix) and not file.startswith(_PARTIAL):
-                    size = _size(path)
-                    if size is not None:
-                        yield StoredObject(name, size)
+                    found = _look_at(path)
+                    if found is not None:
+                        yield StoredObject(name, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
 
 
 def _write(path: Path, body: bytes) -> None:
@@ -84,10 +84,10 @@ def _read(path: Path) -> bytes | None:
         return None
 
 
-def _size(path: str) -> int | None:
+def _look_at(path: str) -> os.stat_result | None:
     """None where it went away while we looked."""
     try:
-        return os.stat(path).st_size
+        return os.stat(path)
     except FileNotFoundError:
         return None
 

@@ -62,7 +62,9 @@ class S3Objects:
         """obstore lists below a folder only, so the rest of the prefix is looked at here."""
         folder, slash, _ = f"{self._prefix}{prefix}".rpartition("/")
         rows = await self._within(obstore.list(self._store, f"{folder}{slash}" or None).collect_async())
-        found = (StoredObject(row["path"].removeprefix(self._prefix), row["size"]) for row in rows)
+        found = (
+            StoredObject(row["path"].removeprefix(self._prefix), row["size"], row["last_modified"]) for row in rows
+        )
         return tuple(sorted((one for one in found if one.name.startswith(prefix)), key=lambda one: one.name))
 
     async def delete(self, name: str) -> None:

@@ -39,7 +39,7 @@ def answer_of(record: FailoverRecord) -> dict[str, Any]:
         "cpu_standby_error": _error(record.attempts, Rung.CPU_STANDBY),
         "regional_volume_error": _error(record.attempts, Rung.REGIONAL_VOLUME),
         "state": "running" if record.ended_at is None else ("succeeded" if record.success else "failed"),
-        "data_age_seconds": new.data_age_s if new else None,
+        "data_age_seconds": record.data_age_s,
     }
 
 

@@ -163,11 +163,12 @@ class ReadinessPoll:
         return judge_readiness(machine, self._findings.get(machine.id), self._policies.of(machine), self._clock.now())
 
     def snapshot_age_s(self, machine: MachineId) -> float | None:
-        """Of the newest verified snapshot as of the last poll; None where there is none, or none is known here."""
+        """Of the newest verified snapshot as of the last poll, never negative: the clock of its instance may be ahead. None
+        where there is none, or none is known here."""
         found = self._findings.get(machine)
         if found is None or found.snapshot is None:
             return None
-        return (self._clock.now() - found.snapshot.taken_at).total_seconds()
+        return max(0.0, (self._clock.now() - found.snapshot.taken_at).total_seconds())
 
     def snapshot_size_bytes(self, machine: MachineId) -> int | None:
         """Of the same one."""
@@ -187,7 +188,7 @@ class ReadinessPoll:
         return {
             "steps": steps,
             "offers": await self._offers(machine) if Rung.CPU_STANDBY in rungs else [],
-            "snapshot_age_seconds": (self._clock.now() - snapshot).total_seconds() if snapshot else None,
+            "snapshot_age_seconds": max(0.0, (self._clock.now() - snapshot).total_seconds()) if snapshot else None,
             "expected_seconds": {rung.value: _EXPECTED_S[rung] for rung in rungs if rung in _EXPECTED_S},
         }
 

@@ -9,28 +9,34 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from adapters.restic import Backup, Listed, Restic, ResticFailed
 from daemon.workspace_scan import Seen, look_at, scan
 from machines.errors import FailoverdError
 from machines.model import InstanceId
-from machines.ports import Clock, ObjectStore
+from machines.ports import Clock, ObjectStore, StoredObject
 from machines.snapshots import (
     DamagedSnapshot,
+    Drawer,
     Head,
     Manifest,
     Order,
     SnapshotId,
+    name_begun,
     pack_head,
     pack_manifest,
+    read_id,
     unpack_fence,
 )
 
 _MOST_DUMPED = 2000
 """Files that changed while they were saved are read back one by one."""
+_BROKEN_AFTER_S = 86_400.0
+"""What still has no head so long after it was begun gets none any more: no cache of a store lives nearly so long."""
 
 
 class NotTaken(FailoverdError):
@@ -39,6 +45,10 @@ class NotTaken(FailoverdError):
 
 class Outdated(NotTaken):
     """A newer instance is the machine: this one must leave its snapshots alone."""
+
+
+Held = Mapping[str, Sequence[str]]
+"""The ids of what is in the repository, each with its tags."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +80,8 @@ async def take(
     if not seen:
         raise NotTaken(f"{workspace} holds no file: an empty workspace is not kept, it may not be mounted")
     await _prepare(order, restic, objects)
-    tags = (f"fence-{order.fence}", f"instance-{order.instance}")
+    begun = name_begun(started_at, order.fence, order.instance)
+    tags = (f"fence-{order.fence}", f"instance-{order.instance}", begun)
     backup = await restic.backup(workspace, f"m{order.machine}", tags)
     whole, listed = await restic.files(backup.id)
     manifest = await _manifest(workspace, restic, backup, listed, seen)
@@ -94,7 +105,7 @@ async def take(
     await require_fence(order, objects)
     await objects.put(order.drawer.manifest(name), body)
     await objects.put(order.drawer.head(name), pack_head(head))
-    return Taken(name, head, seen, await _tidy(order, restic, objects))
+    return Taken(name, head, seen, await _tidy(order, name, restic, objects))
 
 
 async def require_fence(order: Order, objects: ObjectStore) -> None:
@@ -155,21 +166,65 @@ def _written(path: str) -> str:
     return "".join("\ufffd" if "\udc80" <= letter <= "\udcff" else letter for letter in path)
 
 
-async def _tidy(order: Order, restic: Restic, objects: ObjectStore) -> str | None:
-    """Keep the newest few: the head goes first, so that nothing is believed in that is about to go. What cannot be done
-    now is done after the next one."""
-    drawer = order.drawer
+async def _tidy(order: Order, taken: SnapshotId, restic: Restic, objects: ObjectStore) -> str | None:
+    """Keep the one just taken and the newest few beside it. A listing may be old or lack names, so it is believed only
+    where it knows the one just taken, and what it lacks is no reason to remove anything. What cannot be done now is done
+    after the next one."""
     try:
         await require_fence(order, objects)
-        names = [found.name for found in await objects.list(drawer.heads)]
-        kept = drawer.ids(names)[: order.keep]
-        wanted = {name for one in kept for name in (drawer.head(one), drawer.manifest(one))}
-        for name in sorted(set(names) - wanted, key=lambda name: name.endswith(".files")):
-            await objects.delete(name)
-        ids = {one.restic for one in kept}
-        unwanted = [one for one in await restic.snapshots() if one[:8] not in ids]
+        stored = await objects.list(order.drawer.heads)
+        surplus = _surplus(order, taken, stored)
+        held = await restic.snapshots()
+        broken = await _broken(order, taken, stored, held, objects)
+        await _remove(order.drawer, [*surplus, *broken], objects)
+        gone = {one.restic for one in (*surplus, *broken)} - {taken.restic}
+        unwanted = [one for one in held if one[:8] in gone]
         if unwanted:
             await restic.forget(unwanted)
     except (FailoverdError, ResticFailed) as error:
         return f"older snapshots were not removed: {error}"
     return None
+
+
+def _surplus(order: Order, taken: SnapshotId, stored: Sequence[StoredObject]) -> list[SnapshotId]:
+    """Those with a head for which there is no room. Under each fence first those that would be younger than the one just
+    taken: the clock was set back since, and they would push out what is taken from now on. Raise NotTaken where the
+    listing cannot be believed."""
+    begun = order.drawer.begun(stored)
+    if taken not in begun:
+        raise NotTaken("the store does not list the one just taken")
+    others = [one for one in order.drawer.newest_first(stored) if one != taken]
+    others.sort(key=lambda one: (-one.fence, begun[one] > taken.taken_at))
+    return others[max(0, order.keep - 1) :]
+
+
+async def _broken(
+    order: Order, taken: SnapshotId, stored: Sequence[StoredObject], held: Held, objects: ObjectStore
+) -> list[SnapshotId]:
+    """What a run left that wrote no head, or removed no more than that. It is older than any run that goes on, and its head
+    was asked for by name: the listing alone proves no absence. What bears no tag of ours in the repository stays there."""
+    drawer = order.drawer
+    before = taken.taken_at - timedelta(seconds=max(_BROKEN_AFTER_S, 2 * order.limit_s))
+    halves = {*_with_a_manifest(drawer, stored), *_in_the_repository(held)} - drawer.begun(stored).keys() - {taken}
+    old = sorted((one for one in halves if one.taken_at < before), key=lambda one: one.order)
+    return [one for one in old if await objects.get(drawer.head(one)) is None]
+
+
+def _with_a_manifest(drawer: Drawer, stored: Iterable[StoredObject]) -> list[SnapshotId]:
+    names = (one.name for one in stored if one.name.endswith(".files"))
+    stems = (name.removeprefix(drawer.heads).removesuffix(".files") for name in names)
+    return [one for stem in stems if (one := read_id(stem)) is not None]
+
+
+def _in_the_repository(held: Held) -> list[SnapshotId]:
+    """By the tag that says what their heads would be called."""
+    names = (f"{tag}-{restic[:8]}" for restic, tags in held.items() for tag in tags)
+    return [one for name in names if (one := read_id(name)) is not None]
+
+
+async def _remove(drawer: Drawer, gone: Sequence[SnapshotId], objects: ObjectStore) -> None:
+    """The heads first, so that nothing is believed in that is about to go."""
+    for one in gone:
+        await objects.delete(drawer.head(one))
+    for one in gone:
+        await objects.delete(drawer.manifest(one))

@@ -1,4 +1,5 @@
-"""Tells a person where a machine's snapshots have stopped coming: nobody else would notice before they are needed."""
+"""Tells a person where a machine's snapshots have stopped coming, or are dated by a clock that is ahead, which would hide
+that they have: nobody else would notice before they are needed."""
 
 from __future__ import annotations
 
@@ -22,6 +23,8 @@ log = structlog.get_logger(__name__)
 _AT_ONCE = 8
 _INTERVALS = 3
 """So many of them may pass without a new one, and the time that one may take."""
+_AHEAD_S = 60.0
+"""So far may the clock of an instance be ahead of ours."""
 
 
 class SnapshotWatch:
@@ -53,11 +56,12 @@ class SnapshotWatch:
             return
         since = max(newest.taken_at, grant.granted_at) if newest is not None else grant.granted_at
         is_late = (now - since).total_seconds() > self._longest_s
+        is_ahead = newest is not None and (newest.taken_at - now).total_seconds() > _AHEAD_S
         text = _told(machine, newest.taken_at if newest is not None else None, now)
         key = late_alert(machine)
 
         def tell(tx: Tx) -> None:
-            if is_late:
+            if is_late or is_ahead:
                 raise_alert_of(tx, machine, key, text, now)
             else:
                 tx.resolve_alert(key, now)
@@ -66,6 +70,12 @@ class SnapshotWatch:
 
 
 def _told(machine: MachineId, taken_at: datetime | None, now: datetime) -> str:
+    if taken_at is not None and taken_at > now:
+        ahead = (taken_at - now).total_seconds()
+        return (
+            f"machine {machine} dates its snapshots {ahead:.0f} s ahead of our clock: while it is wrong, nobody sees where they "
+            "stop coming, nor how old they are; remedy: set the clock of its host"
+        )
     have = (
         "has no snapshot"
         if taken_at is None

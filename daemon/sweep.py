@@ -319,7 +319,7 @@ def _handed_over(machine: Machine, record: FailoverRecord, new: Replacement) -> 
         "ssh_port": new.ssh.port,
         "ssh_host_key": new.host_key,
         "strategy": won.value if won else None,
-        "data_age_seconds": new.data_age_s,
+        "data_age_seconds": record.data_age_s,
     }
 
 

@@ -44,7 +44,7 @@ def summary(record: FailoverRecord) -> dict[str, Any]:
         "old_gpu_instance_id": record.old_instance,
         "new_gpu_instance_id": new.instance if new else None,
         "price_per_hour": new.price_per_hour if new else None,
-        "data_age_seconds": new.data_age_s if new else None,
+        "data_age_seconds": record.data_age_s,
         "acknowledged_at": _iso(record.acked_at),
         "acknowledged_by": record.acked_by,
         "ack_comment": record.ack_comment,
@@ -106,7 +106,7 @@ def _replacement(record: FailoverRecord) -> dict[str, Any] | None:
         "ssh_port": new.ssh.port,
         "gpu_name": new.gpu_name,
         "price_per_hour": new.price_per_hour,
-        "data_age_seconds": new.data_age_s,
+        "data_age_seconds": record.data_age_s,
     }
 
 

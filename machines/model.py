@@ -604,6 +604,8 @@ class Replacement:
     price_per_hour: float
     boot_id: str
     data_age_s: float | None
+    """Negative where it was restored from a snapshot of an instance whose clock was ahead: the failover's start less this is
+    the snapshot's own time."""
     is_interruptible: bool = False
     has_volume: bool = False
     """It has the machine's volume mounted: nothing was copied, and the volume stays the machine's."""

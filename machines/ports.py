@@ -370,6 +370,8 @@ class Notifier(Protocol):
 class StoredObject:
     name: str
     size: int
+    written_at: datetime | None = None
+    """By the store's own clock; None where it does not tell."""
 
 
 class ObjectStore(Protocol):

@@ -211,9 +211,10 @@ def judge_warm_pool(
 
 
 def _age(findings: Findings | None, now: datetime) -> float | None:
+    """Never negative: the clock of the snapshot's instance may be ahead."""
     if findings is None or findings.snapshot is None:
         return None
-    return (now - findings.snapshot.taken_at).total_seconds()
+    return max(0.0, (now - findings.snapshot.taken_at).total_seconds())
 
 
 def _copy_age(findings: Findings | None, now: datetime) -> float | None:

@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from machines.model import InstanceId, MachineId, Registered
+from machines.ports import StoredObject
 
 _STAMP = "%Y%m%dT%H%M%S.%f"
 _ID = re.compile(r"(\d{8}T\d{6}\.\d{3})Z-f(\d{1,18})-i(\d{1,18})-([0-9a-f]{8})")
@@ -39,13 +40,17 @@ class SnapshotId:
     restic: str
 
     def __str__(self) -> str:
-        stamp = self.taken_at.astimezone(UTC).strftime(_STAMP)[:-3]
-        return f"{stamp}Z-f{self.fence}-i{self.instance}-{self.restic[:8]}"
+        return f"{name_begun(self.taken_at, self.fence, self.instance)}-{self.restic[:8]}"
 
     @property
     def order(self) -> tuple[int, datetime]:
         """A later fence outdates an earlier one, whatever the clocks of their instances said."""
         return self.fence, self.taken_at
+
+
+def name_begun(at: datetime, fence: int, instance: int) -> str:
+    """What is known of a snapshot's name before it is there: all but restic's id, which follows after a dash."""
+    return f"{at.astimezone(UTC).strftime(_STAMP)[:-3]}Z-f{fence}-i{instance}"
 
 
 def read_id(text: str) -> SnapshotId | None:
@@ -93,6 +98,17 @@ class Drawer:
         stems = (name.removeprefix(self.heads).removesuffix(".json") for name in names if name.endswith(".json"))
         found = [one for stem in stems if (one := read_id(stem)) is not None]
         return sorted(found, key=lambda one: one.order, reverse=True)
+
+    def begun(self, stored: Iterable[StoredObject]) -> dict[SnapshotId, datetime]:
+        """When each snapshot that is there was begun. The store knows when its head was written, and it was not begun
+        later than that, whatever the clock of its instance said."""
+        written = {one.name: one.written_at for one in stored}
+        return {one: min(one.taken_at, written[self.head(one)] or one.taken_at) for one in self.ids(written)}
+
+    def newest_first(self, stored: Iterable[StoredObject]) -> list[SnapshotId]:
+        """Those that are there. An instance's clock that was ahead and is not any more makes no old one the newest."""
+        begun = self.begun(stored)
+        return sorted(begun, key=lambda one: (one.fence, begun[one], one.taken_at), reverse=True)
 
 
 def machine_of(name: str) -> MachineId | None:
@@ -184,7 +200,8 @@ class Lineage:
     the clocks of two computers are never compared there.
 
     None counts that an earlier machine of the same id left: its fence is too low, or, where our memory of it was lost, the
-    snapshot is older than the registration by the clock of its instance, or under a fence that is still to come.
+    snapshot is older than the registration by the clock of its instance, or under a fence that is still to come. That
+    clock has no say in what the present primary took or was restored from: it may be hours behind ours.
     """
 
     primary: InstanceId | None
@@ -195,21 +212,26 @@ class Lineage:
     registered: Registered | None = None
 
     def holds(self, snapshot: SnapshotId) -> bool:
-        if not self._is_of_this_life(snapshot):
+        if not self._bears_its_fence(snapshot):
             return False
-        if snapshot.instance == self.primary or self.until is None:
+        if snapshot.instance == self.primary or self._was_restored_from(snapshot):
             return True
-        return snapshot.taken_at <= self.until + _SAME_TIME
+        begun, until = self.registered, self.until
+        return (begun is None or snapshot.taken_at >= begun.at - _SAME_TIME) and (
+            until is None or snapshot.taken_at <= until + _SAME_TIME
+        )
 
-    def _is_of_this_life(self, snapshot: SnapshotId) -> bool:
-        if self.fence is not None and snapshot.fence > self.fence:
-            return False
-        begun = self.registered
-        return begun is None or (snapshot.fence >= begun.fence and snapshot.taken_at >= begun.at - _SAME_TIME)
+    def _bears_its_fence(self, snapshot: SnapshotId) -> bool:
+        """One of this life. In a failover it is lower than the machine's own, which rose when that began."""
+        lowest = self.registered.fence if self.registered is not None else 0
+        return lowest <= snapshot.fence and (self.fence is None or snapshot.fence <= self.fence)
+
+    def _was_restored_from(self, snapshot: SnapshotId) -> bool:
+        return self.until is not None and abs(snapshot.taken_at - self.until) <= _SAME_TIME
 
     def of(self, snapshots: Iterable[SnapshotId]) -> list[SnapshotId]:
-        """Those that count, the best first."""
-        return sorted((one for one in snapshots if self.holds(one)), key=lambda one: one.order, reverse=True)
+        """Those that count, in the order in which they were given."""
+        return [one for one in snapshots if self.holds(one)]
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -256,16 +256,16 @@ class Stage:
         await settle()
         return task
 
-    async def win(self, number: int = 123, new: int = 789012) -> FailoverId:
+    async def win(self, number: int = 123, new: int = 789012, data_age_s: float = 300.0) -> FailoverId:
         """The running failover hands over."""
         running = (await self.stored(number)).failover
         assert running is not None
-        won = Won(self.replacement(new))
+        won = Won(self.replacement(new, data_age_s))
         await self.loop.apply(MachineId(number), AttemptEnded(running.id, running.fence, won))
         return running.id
 
     @staticmethod
-    def replacement(new: int = 789012) -> Replacement:
+    def replacement(new: int = 789012, data_age_s: float = 300.0) -> Replacement:
         return Replacement(
             instance=InstanceId(new),
             label=Label("l"),
@@ -276,7 +276,7 @@ class Stage:
             gpu_name="RTX 4090",
             price_per_hour=0.45,
             boot_id="b2",
-            data_age_s=300.0,
+            data_age_s=data_age_s,
         )
 
     async def lose(self, code: str, number: int = 123) -> FailoverId:

@@ -86,6 +86,17 @@ async def test_a_list_has_all_that_begin_so_and_nothing_of_a_neighbour(both: Bot
     assert [one.name for one in await both.neighbour.list("")] == ["m7/c"]
 
 
+async def test_a_list_tells_when_each_was_written(both: Both) -> None:
+    for name in ("m7/b", "m7/a"):
+        await both.store.put(name, b"1")
+    listed = {one.name: one.written_at for one in await both.store.list("m7/")}
+    first, second = listed["m7/b"], listed["m7/a"]
+    assert first is not None
+    assert second is not None
+    assert first.tzinfo is not None
+    assert first <= second
+
+
 async def test_a_list_is_whole_however_long_it_is(both: Both) -> None:
     names = [f"m1/{number:05d}" for number in range(1200)]
     for start in range(0, len(names), 40):

@@ -328,6 +328,38 @@ async def test_snapshots_that_stop_coming_are_told_of_until_one_comes(b2: B2Serv
         assert ["younger than 2200 s" in text for text in await k.alerts()] == [True]
 
 
+async def test_snapshots_that_are_dated_ahead_of_our_clock_are_told_of_until_they_are_not(
+    b2: B2Server, tmp_path: Path
+) -> None:
+    async with kept(b2, tmp_path) as k:
+        await k.register()
+        await k.keeping.keep()
+        snapshots: Any = k.stage.outside
+        watch = SnapshotWatch(k.stage.store, k.stage.loop, snapshots, SnapshotRules(600.0, 300.0, 3, ""), k.stage.clock)
+        for ahead, is_told in ((30, False), (10_800, True), (0, False)):
+            k.stage.outside.snapshot = Snapshot("s", NUMBER, k.stage.clock.now() + timedelta(seconds=ahead), 1)
+            await watch.look()
+            assert ["dates its snapshots 10800 s ahead" in text for text in await k.alerts()] == [True] * is_told
+
+
+@pytest.mark.parametrize("age_s", [600.0, -600.0])
+async def test_the_snapshot_that_a_machine_was_restored_from_counts_wherever_its_clock_stood(
+    b2: B2Server, tmp_path: Path, age_s: float
+) -> None:
+    async with kept(b2, tmp_path) as k:
+        await k.register()
+        waiting = await k.stage.begin()
+        chosen = SnapshotId(BEGIN - timedelta(seconds=age_s), 0, InstanceId(PRIMARY), "0" * 8)
+        later = SnapshotId(chosen.taken_at + timedelta(seconds=1), 0, InstanceId(PRIMARY), "1" * 8)
+        await k.objects.put(Drawer(NUMBER).head(chosen), a_head(chosen))
+        await k.objects.put(Drawer(NUMBER).head(later), a_head(later))
+        failover = await k.stage.win(new=HEIR, data_age_s=age_s)
+        assert await k.newest() == str(chosen)
+        assert (await waiting).json()["data_age_seconds"] == max(0.0, age_s)
+        told = (await k.stage.http.get(f"/api/v1/failovers/{failover}")).json()
+        assert (told["data_age_seconds"], told["new"]["data_age_seconds"]) == (max(0.0, age_s), max(0.0, age_s))
+
+
 async def test_a_machine_that_is_registered_anew_outdates_what_the_earlier_one_left(
     b2: B2Server, tmp_path: Path
 ) -> None:

@@ -8,7 +8,8 @@ import os
 import subprocess
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,10 @@ from adapters.restic import Backup, Restic, ResticFailed
 from adapters.system_clock import SystemClock
 from daemon import workspace_scan
 from daemon.snapshot_places import objects_at
-from daemon.snapshot_taker import Before, NotTaken, Outdated, take
+from daemon.snapshot_taker import Before, NotTaken, Outdated, Taken, take
 from machines.errors import NotYet
 from machines.ports import ObjectStore, StoredObject
-from machines.snapshots import Place, pack_fence, unpack_head, unpack_manifest
+from machines.snapshots import Place, SnapshotId, pack_fence, unpack_head, unpack_manifest
 from tests.servers.s3 import require_restic
 from tests.snapshot_stage import Keeper, an_order, content, drawer, fill, folder_place, s3_place, tree
 
@@ -219,8 +220,111 @@ async def test_a_failure_at_any_change_leaves_every_snapshot_that_has_a_head_who
             assert one.restic in there
             head = unpack_head(await keeper.objects.get(drawer().head(one)) or b"", one)
             unpack_manifest(await keeper.objects.get(drawer().manifest(one)) or b"", head)
-    await keeper.take()
+    later = Skewed(timedelta(hours=25))
+    taken = await take(keeper.order, keeper.workspace, keeper.restic, keeper.objects, later, Before())
+    assert taken.trouble is None
     assert len(await names(keeper.objects)) == 4
+    assert len(await keeper.restic.snapshots()) == 2
+
+
+class Skewed(SystemClock):
+    """A rented machine's clock that is wrong."""
+
+    def __init__(self, by: timedelta) -> None:
+        self.by = by
+        super().__init__()
+
+    def now(self) -> datetime:
+        return super().now() + self.by
+
+
+class Forgetful:
+    """A store whose listing of heads lacks the names of which the test says so: it is cached, or not yet consistent."""
+
+    def __init__(self, objects: ObjectStore, lacks: Callable[[StoredObject], bool], tells_times: bool = True) -> None:
+        self._objects, self._lacks, self._tells_times = objects, lacks, tells_times
+
+    async def put(self, name: str, body: bytes) -> None:
+        await self._objects.put(name, body)
+
+    async def get(self, name: str) -> bytes | None:
+        return await self._objects.get(name)
+
+    async def list(self, prefix: str) -> tuple[StoredObject, ...]:
+        found = await self._objects.list(prefix)
+        if prefix != drawer().heads:
+            return found
+        told = (one if self._tells_times else replace(one, written_at=None) for one in found)
+        return tuple(one for one in told if not self._lacks(one))
+
+    async def delete(self, name: str) -> None:
+        await self._objects.delete(name)
+
+
+async def take_with(keeper: Keeper, objects: ObjectStore, by: timedelta = timedelta(0)) -> Taken:
+    return await take(keeper.order, keeper.workspace, keeper.restic, objects, Skewed(by), Before())
+
+
+async def whole(keeper: Keeper) -> list[SnapshotId]:
+    """Those that have head, manifest and data, as the store has them."""
+    listed, held = set(await names(keeper.objects)), {one[:8] for one in await keeper.restic.snapshots()}
+    return [one for one in drawer().ids(listed) if drawer().manifest(one) in listed and one.restic in held]
+
+
+async def test_a_listing_that_lacks_the_one_just_taken_removes_nothing(keeper: Keeper) -> None:
+    earlier = [(await keeper.take()).id for _ in range(2)]
+    for lacks in (lambda one: True, lambda one: str(earlier[1]) not in one.name):
+        taken = await take_with(keeper, Forgetful(keeper.objects, lacks))
+        assert taken.trouble == "older snapshots were not removed: the store does not list the one just taken"
+        earlier.append(taken.id)
+    assert await whole(keeper) == earlier[::-1]
+
+
+async def test_what_a_listing_lacks_is_not_removed_however_old_it_is(keeper: Keeper) -> None:
+    """Neither a snapshot whose head it does not show, nor one of which it shows only the manifest."""
+    old = [(await take_with(keeper, keeper.objects, timedelta(days=-3))).id for _ in range(2)]
+    unseen, half_seen = map(str, old)
+    partial = Forgetful(keeper.objects, lambda one: unseen in one.name or one.name.endswith(f"{half_seen}.json"))
+    taken = await take_with(keeper, partial)
+    assert taken.trouble is None
+    assert await whole(keeper) == [taken.id, *old[::-1]]
+
+
+async def test_what_a_broken_run_left_goes_after_a_day_and_what_others_put_there_stays(keeper: Keeper) -> None:
+    foreign = (await keeper.restic.init(), await keeper.restic.backup(keeper.workspace, "elsewhere", ()))[1]
+    with pytest.raises(NotYet):
+        await take_with(keeper, Failing(keeper.objects, 1))
+    with pytest.raises(NotYet):
+        await take_with(keeper, Failing(keeper.objects, 2))
+    first = await keeper.take()
+    assert first.trouble is None
+    assert (len(await names(keeper.objects)), len(await keeper.restic.snapshots())) == (3, 4), "too young to be judged"
+    second = await take_with(keeper, keeper.objects, timedelta(hours=25))
+    assert await whole(keeper) == [second.id, first.id]
+    assert len(await names(keeper.objects)) == 4
+    assert {one[:8] for one in await keeper.restic.snapshots()} == {foreign.id[:8], first.id.restic, second.id.restic}
+
+
+@pytest.mark.parametrize("tells_times", [True, False])
+async def test_after_a_clock_that_was_ahead_the_newest_that_were_taken_stay(keeper: Keeper, tells_times: bool) -> None:
+    store = Forgetful(keeper.objects, lambda one: False, tells_times)
+    for _ in range(2):
+        await take_with(keeper, store, timedelta(hours=3))
+    right: list[SnapshotId] = []
+    for _ in range(3):
+        taken = await take_with(keeper, store)
+        assert taken.trouble is None
+        right.append(taken.id)
+        assert taken.id in await whole(keeper)
+        assert drawer().newest_first(await keeper.objects.list(drawer().heads))[0] == taken.id
+    assert await whole(keeper) == right[:0:-1]
+
+
+async def test_after_a_clock_that_was_set_back_the_newest_that_were_taken_stay(keeper: Keeper) -> None:
+    for _ in range(2):
+        await keeper.take()
+    behind = [(await take_with(keeper, keeper.objects, timedelta(hours=-5))).id for _ in range(3)]
+    assert await whole(keeper) == behind[:0:-1]
 
 
 async def test_a_backup_that_was_killed_leaves_nothing_in_the_way(keeper: Keeper) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from machines.model import InstanceId, MachineId, Registered
+from machines.ports import StoredObject
 from machines.snapshots import (
     DamagedSnapshot,
     Drawer,
@@ -37,6 +40,14 @@ digests = st.text("0123456789abcdef", min_size=64, max_size=64)
 
 def an_id(minutes: float, instance: int = 1, fence: int = 0) -> SnapshotId:
     return SnapshotId(T0 + timedelta(minutes=minutes), fence, InstanceId(instance), "0123abcd")
+
+
+DRAWER = Drawer(MachineId(7))
+
+
+def stored(*snapshots: SnapshotId, written: Mapping[SnapshotId, datetime] = MappingProxyType({})) -> list[StoredObject]:
+    """Their heads, with when they were written where the store knows it."""
+    return [StoredObject(DRAWER.head(one), 1, written.get(one)) for one in snapshots]
 
 
 def a_head(snapshot: SnapshotId, manifest: bytes = b"{}") -> Head:
@@ -121,13 +132,31 @@ def test_what_a_replaced_instance_took_later_is_not_the_machines() -> None:
     lineage = Lineage(InstanceId(2), chosen.taken_at)
     assert lineage.of([late, chosen, an_id(5)]) == [chosen, an_id(5)]
     own = an_id(30, instance=2, fence=1)
-    assert lineage.of([late, chosen, own])[0] == own
+    assert lineage.of([late, chosen, own]) == [chosen, own]
 
 
 def test_a_later_fence_goes_before_a_clock_that_is_ahead() -> None:
     wrong = an_id(500, instance=1, fence=0)
     own = an_id(1, instance=2, fence=1)
-    assert Lineage(InstanceId(2), None).of([wrong, own])[0] == own
+    assert DRAWER.newest_first(stored(wrong, own)) == [own, wrong]
+
+
+def test_a_clock_that_was_ahead_and_is_right_now_makes_no_old_one_the_newest() -> None:
+    wrong, right = an_id(190), an_id(20)
+    there = stored(wrong, right, written={wrong: T0 + timedelta(minutes=10), right: T0 + timedelta(minutes=21)})
+    assert DRAWER.newest_first(there) == [right, wrong]
+
+
+def test_while_a_clock_is_ahead_the_newest_is_the_one_that_was_written_last() -> None:
+    first, second = an_id(180), an_id(240)
+    there = stored(first, second, written={first: T0, second: T0 + timedelta(minutes=60)})
+    assert DRAWER.newest_first(there) == [second, first]
+
+
+def test_a_store_that_was_copied_keeps_the_order_of_its_snapshots() -> None:
+    first, second = an_id(10), an_id(20)
+    there = stored(first, second, written={first: T0 + timedelta(days=9), second: T0 + timedelta(days=8)})
+    assert DRAWER.newest_first(there) == [second, first]
 
 
 def test_the_primarys_own_all_count() -> None:
@@ -139,12 +168,27 @@ def test_nothing_counts_of_an_earlier_machine_of_the_same_id() -> None:
     at = T0 + timedelta(minutes=20)
     lineage = Lineage(InstanceId(1), None, fence=4, registered=Registered(at, 3))
     own = an_id(30, instance=1, fence=3)
-    too_low, too_old, to_come = an_id(40, fence=2), an_id(10, fence=3), an_id(50, fence=5)
+    too_low, to_come = an_id(40, fence=2), an_id(50, fence=5)
+    too_old = an_id(10, instance=2, fence=3)
     assert lineage.of([too_low, too_old, to_come, own]) == [own]
 
 
-def test_without_a_hand_over_the_newest_counts_whoever_took_it() -> None:
-    assert Lineage(None, None).of([an_id(1), an_id(2, instance=9)])[0] == an_id(2, instance=9)
+@pytest.mark.parametrize("fence", [3, 4])
+def test_the_primarys_own_count_from_the_first_however_far_its_clock_is_behind(fence: int) -> None:
+    """Also in the failover that it is for, which raised the fence."""
+    behind = an_id(-300, instance=1, fence=3)
+    lineage = Lineage(InstanceId(1), None, fence, Registered(T0, 3))
+    assert lineage.of([behind]) == [behind]
+
+
+def test_what_the_primary_was_restored_from_counts_however_far_its_clock_was_behind() -> None:
+    chosen, other = an_id(-300, instance=1, fence=3), an_id(-360, instance=1, fence=3)
+    lineage = Lineage(InstanceId(2), chosen.taken_at, 4, Registered(T0, 3))
+    assert lineage.of([chosen, other]) == [chosen]
+
+
+def test_without_a_hand_over_all_count_whoever_took_them() -> None:
+    assert Lineage(None, None).of([an_id(2, instance=9), an_id(1)]) == [an_id(2, instance=9), an_id(1)]
 
 
 # -- parts of a restore

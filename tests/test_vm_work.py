@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -22,7 +22,16 @@ from machines.model import (
 )
 from machines.policy import Policy
 from machines.saga import StepContext
-from machines.strategies.cpu_vm_standby import CHOOSE_WORK, carry_over, choose_work, end_service
+from machines.strategies.cpu_vm_standby import (
+    CARRY_OVER,
+    CHOOSE_WORK,
+    CarriedOver,
+    ChosenWork,
+    carry_over,
+    choose_work,
+    data_age_s,
+    end_service,
+)
 from tests.test_api_stage import BEGIN, StillClock
 
 NUMBER = MachineId(7)
@@ -100,6 +109,28 @@ async def test_the_work_of_a_vm_that_serves_is_chosen_beside_the_snapshot() -> N
 async def test_without_a_vm_that_serves_the_snapshot_is_enough() -> None:
     work = await choose_work(context(None, serving=None))
     assert (work.id, work.copy) == ("snap-old", None)
+
+
+def ended(snapshot_at: datetime | None, copy_at: datetime | None, from_vm: bool) -> StepContext:
+    """An attempt that has its data, as it stands before the hand-over."""
+    at = copy_at or snapshot_at or BEGIN
+    work = ChosenWork("snap" if snapshot_at else None, NUMBER, at, 10, 0.0, snapshot_at)
+    carried = CarriedOver(1, 1, from_vm)
+    steps = ((CHOOSE_WORK, work), (CARRY_OVER, carried))
+    entries = tuple(Entry(step.name, Mark.DONE, BEGIN, output=as_output(output)) for step, output in steps)
+    return context(None, entries=entries)
+
+
+@pytest.mark.parametrize("minutes", [4, -6])
+def test_a_snapshots_own_time_is_found_again_by_the_age_of_its_data(minutes: int) -> None:
+    at = BEGIN - timedelta(minutes=minutes)
+    assert BEGIN - timedelta(seconds=data_age_s(ended(at, None, False))) == at
+    assert BEGIN - timedelta(seconds=data_age_s(ended(at, BEGIN, False))) == at
+
+
+def test_a_copy_that_was_made_since_the_failover_began_lost_nothing() -> None:
+    assert data_age_s(ended(None, BEGIN + timedelta(minutes=5), True)) == 0.0
+    assert data_age_s(ended(BEGIN - timedelta(hours=1), BEGIN - timedelta(minutes=5), True)) == 300.0
 
 
 async def test_an_attempt_that_goes_on_without_the_provider_waits_with_the_carrying_over_and_the_undo() -> None:

@@ -89,10 +89,11 @@ class Restic:
             status == 0,
         )
 
-    async def snapshots(self) -> list[str]:
-        """The ids of all, the oldest first."""
+    async def snapshots(self) -> dict[str, tuple[str, ...]]:
+        """The ids of all with their tags, the oldest first."""
         rows = _json(await self._say("snapshots", "--json", "--no-lock")) or []
-        return [str(row["id"]) for row in sorted(rows, key=lambda row: str(row["time"]))]
+        ordered = sorted(rows, key=lambda row: str(row["time"]))
+        return {str(row["id"]): tuple(row.get("tags") or ()) for row in ordered}
 
     async def files(self, snapshot: str) -> tuple[str, list[Listed]]:
         """The snapshot's whole id, and its regular files. A name that is no UTF-8 has U+FFFD for what JSON cannot say."""

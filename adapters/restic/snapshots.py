@@ -76,8 +76,8 @@ class ResticSnapshots:
     async def verified(self, machine: MachineId, limit: int) -> Sequence[Snapshot]:
         """The machine's own; one whose head cannot be read is none."""
         drawer, found = Drawer(machine), list[Snapshot]()
-        names = [stored.name for stored in await self._objects.list(drawer.heads)]
-        for snapshot in (await self._lineage(machine)).of(drawer.ids(names)):
+        there = drawer.newest_first(await self._objects.list(drawer.heads))
+        for snapshot in (await self._lineage(machine)).of(there):
             if len(found) == limit:
                 break
             try:

@@ -87,8 +87,10 @@ class FailoverRecord:
 
     @property
     def data_age_s(self) -> float | None:
-        """How old the replacement's data was at the hand-over, in seconds; None where nothing was restored."""
-        return self.new.data_age_s if self.new is not None else None
+        """How old the replacement's data was, as people are told: in seconds, never negative; None where nothing was
+        restored."""
+        age = self.new.data_age_s if self.new is not None else None
+        return None if age is None else max(0.0, age)
 
     @property
     def price_per_hour(self) -> float | None:

@@ -22,8 +22,8 @@ def iso(at: datetime | None) -> str | None:
 
 
 def age_s(at: datetime | None, now: datetime) -> float | None:
-    """Seconds since then, to the millisecond."""
-    return None if at is None else round((now - at).total_seconds(), 3)
+    """Seconds since then, to the millisecond; 0 where the clock that stamped it is ahead of ours."""
+    return None if at is None else max(0.0, round((now - at).total_seconds(), 3))
 
 
 def machine_view(

@@ -107,6 +107,7 @@ def _named(missing: list[str], differing: list[str]) -> list[tuple[str, list[str
 
 
 def data_age_s(ctx: StepContext) -> float:
+    """Negative where the clock of the snapshot's instance was ahead: the snapshot's own time is found again by it."""
     return (ctx.failover.started_at - ctx.output(CHOOSE_SNAPSHOT).taken_at).total_seconds()
 
 

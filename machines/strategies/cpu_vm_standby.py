@@ -226,12 +226,12 @@ _LOST = ("vm_gone", "no_copy")
 
 
 def data_age_s(ctx: StepContext) -> float:
-    """What the machine wrote after the copy, or the snapshot, is lost."""
+    """What the machine wrote after the copy, or the snapshot, is lost. A snapshot's is negative where the clock of its
+    instance was ahead: its time is found again by it. A copy that was made since the failover began lost nothing."""
     chosen = ctx.output(CHOOSE_WORK)
-    at = chosen.taken_at
     if not ctx.output(CARRY_OVER).from_vm and chosen.snapshot_taken_at is not None:
-        at = chosen.snapshot_taken_at
-    return max(0.0, (ctx.failover.started_at - at).total_seconds())
+        return (ctx.failover.started_at - chosen.snapshot_taken_at).total_seconds()
+    return max(0.0, (ctx.failover.started_at - chosen.taken_at).total_seconds())
 
 
 CHOOSE_WORK = Step("choose_snapshot", choose_work, ChosenWork, tries=20, waits=20, late="provider_unavailable")
