@@ -27,7 +27,6 @@ from machines.strategies.cpu_vm_standby import (
     CHOOSE_WORK,
     CarriedOver,
     ChosenWork,
-    carry_over,
     choose_work,
     data_age_s,
     end_service,
@@ -136,7 +135,7 @@ def test_a_copy_that_was_made_since_the_failover_began_lost_nothing() -> None:
 async def test_an_attempt_that_goes_on_without_the_provider_waits_with_the_carrying_over_and_the_undo() -> None:
     entries = await chosen(Vms(COPY))
     with pytest.raises(NotYet, match="section gce"):
-        await carry_over(context(None, entries=entries))
+        await CARRY_OVER.run(context(None, entries=entries))
     with pytest.raises(NotYet, match="may serve"):
         await end_service(context(None, serving=None, entries=entries))
     await end_service(context(None, entries=entries))  # It is pointed at, and goes on serving.
