@@ -222,8 +222,9 @@ class VastCloud:
             await self._delete(contract)
         except StepError as error:
             raise Unknown(f"rental {contract} came into being stopped and could not be destroyed: {error}") from error
-        why = f"rental {contract} came into being stopped, and its destroy was accepted: {reply}"
-        raise Refused("no_offer_matches", why, leaves_rental=True)
+        raise Refused(
+            "no_offer_matches", f"rental {contract} came up stopped, its end was accepted: {reply}", leaves_rental=True
+        )
 
     async def _destroy_claim(self, claim: Claim) -> None:
         self._check_own(claim.label)

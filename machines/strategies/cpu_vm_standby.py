@@ -22,7 +22,7 @@ from machines.strategies import candidates, cpu_standby, serving
 from machines.strategies.candidates import Winner
 from machines.strategies.cpu_standby import AWAIT_HEARTBEAT, START_AGENT, Verified
 from machines.strategies.fencing import FENCE_PRIMARY
-from machines.strategies.serving import P, Place
+from machines.strategies.serving import P
 
 _SERVE_AGAIN = timedelta(seconds=5)
 _UNREACHABLE = timedelta(seconds=30)
@@ -190,12 +190,12 @@ def carry_over(found: Step[P]) -> Step[CarriedOver]:
     """The VM's work is the newest, so the replacement gets it whole."""
 
     async def run(ctx: StepContext) -> CarriedOver:
-        return await _carry_over(ctx, ctx.output(found))
+        return await _carry_over(ctx, found)
 
     return Step(_CARRY_OVER, run, CarriedOver, tries=20, waits=2000, late="restore_failed")
 
 
-async def _carry_over(ctx: StepContext, place: Place) -> CarriedOver:
+async def _carry_over(ctx: StepContext, found: Step[P]) -> CarriedOver:
     """Where the VM is gone for good, the snapshot is what is left; where it only does not answer, it may still have what
     was written there."""
     chosen = ctx.output(CHOOSE_WORK)
@@ -203,6 +203,7 @@ async def _carry_over(ctx: StepContext, place: Place) -> CarriedOver:
         return CarriedOver(0, 0, False, "the snapshot is the newest")
     if ctx.vms is None or chosen.copy is None:
         raise NotYet(f"the newest work is on the CPU VM, and {_why_unusable(ctx)}", _UNREACHABLE)
+    place = ctx.output(found)
     job = f"carry-{ctx.failover_id}-{ctx.attempt}-{place.instance}"
     try:
         done = await ctx.vms.carry_over(ctx.machine, job, place.instance, place.ssh, place.host_key)
