@@ -132,7 +132,9 @@ def sim(
 @app.command()
 def demo(
     machines: Annotated[int, typer.Option(min=1, max=200, help="How many machines.")] = 6,
-    kill: Annotated[int, typer.Option(min=0, max=200, help="How many of their hosts die.")] = 2,
+    kill: Annotated[
+        int, typer.Option(min=0, max=200, help="How many die: by turns the instance crashes, or its whole host.")
+    ] = 2,
     speed: Annotated[float, typer.Option(min=0.1, max=200, help="Simulated seconds in a real one.")] = 20.0,
     seed: Seed = 1,
     weather: WeatherOption = Weather.CALM,
@@ -140,7 +142,7 @@ def demo(
     timeout: Annotated[float, typer.Option(min=1, help="Real seconds after which the demo gives up.")] = 170.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
 ) -> None:
-    """Watch a whole failover: a simulated provider, real agents, the real daemon, and hosts that die."""
+    """Watch a whole failover: a simulated provider, real agents, the real daemon, and machines that die."""
     from daemon.demo import DemoOptions, run_demo
 
     if kill > machines:

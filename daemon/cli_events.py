@@ -39,6 +39,8 @@ def show_events(api: ApiClient, *, machine: str | None, after: int | None, follo
         if output is Output.CSV:
             write(as_csv(Answer(None, [], COLUMNS), with_head=True))
         for event in followed(api, query) if follow else _once(api, query, None):
+            if event.kind == "reset" and not follow and after is None:
+                continue  # Nobody wanted to go on from anywhere: what is kept is all that was asked for.
             if event.kind:
                 _print(event, output)
     except KeyboardInterrupt:

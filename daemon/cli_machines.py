@@ -80,11 +80,16 @@ def _yaml(text: str, where: str) -> Any:
         raise ClientError(EXIT_USAGE, "invalid_parameter", f"{where}: {why}", "write YAML or JSON") from error
 
 
+_UNWATCHED = (
+    "unwatched and paid for; an agent that still beats there registers the machine anew within seconds: stop it first"
+)
+
+
 def remove(api: ApiClient, name: str, reason: str | None, *, yes: bool) -> None:
     """The daemon forgets it; its instance is left running. Raise ClientError."""
     machine = api.machine(name)
     instance = machine["gpu_instance_id"]
-    left = f"instance {instance} is left running, unwatched and paid for" if instance else "it has no instance"
+    left = f"instance {instance} is left running, {_UNWATCHED}" if instance else "it has no instance"
     own = str(machine["name"])
     confirm(own, f"Machine {machine['id']} ({own}) will be forgotten; {left}", yes=yes)
     api.delete(f"/machines/{machine['id']}", reason)

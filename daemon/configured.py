@@ -17,7 +17,7 @@ from daemon.settings import MachineEntry
 from machines.errors import Stale
 from machines.model import MachineId
 from machines.ports import Clock
-from machines.problems import Problem
+from machines.problems import Problem, masked
 
 log = structlog.get_logger(__name__)
 
@@ -87,7 +87,7 @@ class Configured:
         body = entry.model_dump(exclude={"id"}, exclude_unset=True)
         known = await self._store.transact(lambda tx: tx.machine(machine))
         news, what = news_of(body, known), "register_machine" if known is None else "change_machine"
-        now, detail = self._clock.now(), {"fields": sorted(news)}
+        now, detail = self._clock.now(), {"fields": sorted(news), "values": masked(dict(news))}
         audit = AuditRecord(now, CONFIGURATION, "daemon", what, machine, detail=detail)
         await self._registry.put(machine, news, audit.asked_by, audit=audit)
         await self._store.transact(lambda tx: tx.resolve_alert(registration_alert(machine), now))

@@ -60,7 +60,10 @@ def main(argv: Sequence[str]) -> int:
         order = unpack_order(file.read_bytes())
         workspace = Path(os.fsdecode((file.parent / WORKSPACE_FILE).read_bytes()))
     except OSError as error:
-        why = f"no order: {error.filename}: {error.strerror}; the daemon lays it down over SSH"
+        why = (
+            f"no order: {error.filename}: {error.strerror}; this verb belongs on the GPU machine, where the daemon lays the "
+            "order down over SSH; elsewhere there is: failoverd snapshot list MACHINE"
+        )
         return _say(NOT_TAKEN, {"error": why})
     except DamagedSnapshot as error:
         return _say(NOT_TAKEN, {"error": f"{file}: {error}"})

@@ -43,13 +43,20 @@ def explain(machine: Machine, facts: FleetFacts, policy: Policy, silence: Silenc
 
 
 def _heartbeat(machine: Machine, policy: Policy, silence: Silence | None) -> Check:
+    """It never stops a failover, so it always passes; of a silent machine it bears another name, or it would read as if its
+    heartbeat were well."""
     grace, settings = policy.grace_s(machine.interval_s), ("grace_factor", "grace_floor_s", "grace_cap_s")
     if silence is None:
         found = "its heartbeats are judged by another replica, or it has no instance"
         return Check("heartbeat", found, None, None, grace, settings)
-    word = "over" if silence.silent_s > silence.grace_s else "within"
+    is_silent = silence.silent_s > silence.grace_s
+    word = "over" if is_silent else "within"
     found = f"last heard {silence.silent_s:.0f} s ago in log time, {word} the grace of {silence.grace_s:.0f} s"
-    return Check("heartbeat", found, None, round(silence.silent_s, 3), silence.grace_s, settings)
+    if is_silent:
+        found += ": it is silent, which holds no failover back"
+    return Check(
+        "silence" if is_silent else "heartbeat", found, None, round(silence.silent_s, 3), silence.grace_s, settings
+    )
 
 
 def _next(machine: Machine, rules: Sequence[Check]) -> str:

@@ -61,6 +61,15 @@ def presentable(field_name: str, found: object) -> object:
     return NOT_SHOWN
 
 
+def masked(found: Any) -> Any:
+    """What was sent, to be read by others: without the customer's secrets, however deep."""
+    if isinstance(found, dict):
+        return {
+            name: NOT_SHOWN if name in SECRETS and value is not None else masked(value) for name, value in found.items()
+        }
+    return [masked(value) for value in found] if isinstance(found, list | tuple) else found
+
+
 def unfit(field_name: str, found: object, why: str, wanted: str) -> Problem:
     """A parameter of the right form that must not be taken all the same; `why` is a clause about it."""
     detail = f"{field_name}: {as_json(found)} is not allowed: {why}"

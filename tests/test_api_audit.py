@@ -124,3 +124,24 @@ async def test_a_reason_that_cannot_be_read_is_refused_before_anything_changes(r
         answer = await s.http.post("/api/v1/resume", headers={"Failoverd-Reason": reason})
         assert (answer.status_code, answer.json()["field"]) == (400, "Failoverd-Reason")
         assert await audit(s) == []
+
+
+async def test_a_change_says_to_what_without_the_secrets() -> None:
+    async with stage() as s:
+        await s.machine()
+        body = {"name": "other", "env": {"KEY": "s3cret"}, "policy": {"confirm_after_s": 40}, "onstart": None}
+        await s.http.put("/api/v1/machines/123", json=body)
+        assert (await newest(s))["detail"] == {
+            "fields": ["env", "name", "onstart", "policy"],
+            "values": {
+                "name": "other", "env": "(not shown)", "policy": {"confirm_after_s": 40}, "onstart": None,
+            },
+        }  # fmt: skip
+        await s.http.put("/api/v1/failover/settings", json={"max_concurrent": 3, "reason": "a storm"})
+        assert (await newest(s))["detail"]["values"] == {"max_concurrent": 3}
+        await s.http.put("/api/v1/failover/settings/123", json={"confirm_after_s": None})
+        assert (await newest(s))["detail"]["values"] == {"confirm_after_s": None}
+        now = s.clock.now()
+        command = Command("register_machine", 124, command_id="k", arguments={"name": "n", "env": {"KEY": "s3cret"}})
+        await s.services.commands.submit(Asked(command, "kafka", "a program", now, now))
+        assert (await newest(s))["detail"] == {"command_id": "k", "values": {"name": "n", "env": "(not shown)"}}

@@ -12,6 +12,8 @@ from daemon.api import beat_token
 from daemon.api.documents import MachineAnswer, MachinesAnswer
 from daemon.registration import news_of
 from machines.cpu_vm import CpuStandby, VmId, VmPlace, VmServing, Zone
+from machines.detector import Silence
+from machines.explanation import explain
 from machines.failover import Probed, Silenced
 from machines.model import (
     FailoverId,
@@ -253,6 +255,18 @@ async def test_a_suspect_is_explained_with_the_age_of_every_word() -> None:
         assert "asked again" in body["next"]
         assert {"heartbeat_resumed", "cpu_standby_started"} <= {row["trigger"] for row in body["would_change_it"]}
         assert body["readiness"]["cpu_standby"] == "there is no verified snapshot"
+
+
+@pytest.mark.parametrize(("silent_s", "rule"), [(12.0, "heartbeat"), (251.0, "silence")])
+async def test_a_silent_machine_is_not_explained_as_if_its_heartbeat_were_well(silent_s: float, rule: str) -> None:
+    async with stage() as s:
+        await s.machine()
+        found = await s.loop.at_the_gate(MachineId(123))
+        assert found is not None
+        why = explain(*found, Silence(123, silent_s, 30.0, 5), s.clock.now())
+    first = why.chain[0]
+    assert (first.rule, first.stops) == (rule, None)
+    assert first.found.endswith("it is silent, which holds no failover back") is (rule == "silence")
 
 
 async def test_an_explanation_names_the_pause_and_the_mode() -> None:

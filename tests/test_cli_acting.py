@@ -167,7 +167,9 @@ def test_a_registration_that_names_nothing_is_2() -> None:
 def test_a_removed_machine_leaves_its_instance_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     with api({"GET /machines/2": (200, MACHINE), "DELETE /machines/2": (200, {"removed": True})}) as client:
         remove(client, "2", None, yes=True)
-    assert "instance 7002 is left running" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "instance 7002 is left running" in said
+    assert "an agent that still beats there registers the machine anew within seconds" in said
 
 
 # -- dead letters and history

@@ -55,6 +55,20 @@ def test_each_event_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert dict(asked[0].url.params) == {"after": "0", "follow": "false"}
 
 
+@pytest.mark.parametrize(("after", "is_told"), [(None, False), (0, True)])
+def test_that_older_events_are_gone_is_told_to_those_alone_who_wanted_to_go_on(
+    after: int | None, is_told: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = {"code": "events_lost", "detail": "events after 0 were removed", "remedy": "read the machines anew"}
+    reset = f"event: reset\ndata: {json.dumps(told)}\n\n"
+    show_events(
+        api(lambda _: stream(BEGIN + reset + FELL_SILENT)), machine=None, after=after, follow=False, output=Output.TABLE
+    )
+    said = capsys.readouterr()
+    assert ("reset: events after 0 were removed" in said.err) is is_told
+    assert "it fell silent" in said.out
+
+
 def test_json_is_one_document_in_each_line(capsys: pytest.CaptureFixture[str]) -> None:
     show_events(
         api(lambda _: stream(BEGIN + FELL_SILENT + ENDED)), machine=None, after=3, follow=False, output=Output.JSON

@@ -217,6 +217,21 @@ async def test_the_command_sets_the_same_for_the_fleet_and_for_one_machine() -> 
         assert refused.value.extra["field"] == "ssh_host"
 
 
+@pytest.mark.parametrize(
+    ("path", "content", "field"),
+    [
+        ("failover/settings", b'{"confirm_after_s": 30, "confirm_after_s": 31}', "confirm_after_s"),
+        ("machines/7", b'{"name": "a", "env": {"A": "1", "B": "2", "A": "3"}}', "A"),
+    ],
+)
+async def test_a_field_that_is_given_twice_has_no_one_meaning(path: str, content: bytes, field: str) -> None:
+    async with stage() as s:
+        headers = {"Content-Type": "application/json"}
+        answer = await s.http.put(f"/api/v1/{path}", content=content, headers=headers)
+        assert (answer.status_code, answer.json()["code"], answer.json()["field"]) == (400, "invalid_parameter", field)
+        assert "given twice" in answer.json()["detail"]
+
+
 async def test_what_mends_a_refusal_is_a_sentence() -> None:
     async with stage() as s:
         bounds = await s.http.put(SETTINGS, json={"max_concurrent": 0})

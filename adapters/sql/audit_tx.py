@@ -9,6 +9,7 @@ from adapters.sql.rows import audit_from, audit_values
 from adapters.sql.statements import AFTER_ALL, Statements
 from adapters.sql.tables import AUDIT
 from machines.model import MachineId
+from machines.problems import masked
 
 _c = AUDIT.c
 NEW_AUDIT = insert(AUDIT)
@@ -33,8 +34,10 @@ class AuditStatements(Statements):
 
 
 def audit_of(command: CommandRow) -> AuditRecord:
-    """What the command changes, as it was asked for; its arguments stay in its own row."""
+    """What the command changes, as it was asked for. Its arguments stay in its own row, which is forgotten earlier: what a
+    setting or a machine was changed to stands here too."""
     reason = command.body.get("reason")
+    values = masked(command.body.get("arguments") or {}) if command.command in _SAYING else {}
     return AuditRecord(
         command.received_at,
         command.asked_by or "",
@@ -43,5 +46,8 @@ def audit_of(command: CommandRow) -> AuditRecord:
         command.machine_id,
         command.failover_id,
         reason if isinstance(reason, str) else None,
-        {"command_id": command.command_id},
+        {"command_id": command.command_id, **({"values": values} if values else {})},
     )
+
+
+_SAYING = ("set_policy", "register_machine")

@@ -20,7 +20,7 @@ from daemon.api.services import Services, Wired
 from daemon.api.views import age_s
 from daemon.dead_letters import DeadLetters, Found
 from events import topics
-from machines.problems import NOT_SHOWN, SECRETS
+from machines.problems import NOT_SHOWN, SECRETS, masked
 
 router = APIRouter(prefix="/dead-letters", tags=["log"])
 
@@ -110,13 +110,7 @@ def without_secrets(text: str) -> str:
         found = json.loads(text)
     except (ValueError, RecursionError):
         return NOT_SHOWN
-    return json.dumps(_masked(found), ensure_ascii=False)
-
-
-def _masked(found: Any) -> Any:
-    if isinstance(found, dict):
-        return {name: NOT_SHOWN if name in SECRETS else _masked(value) for name, value in found.items()}
-    return [_masked(value) for value in found] if isinstance(found, list) else found
+    return json.dumps(masked(found), ensure_ascii=False)
 
 
 def _text(value: bytes) -> str | None:

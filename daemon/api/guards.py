@@ -29,8 +29,9 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}", re.ASCII)
 
 
 class BodyLimit:
-    """Reads the body before the routes do, and refuses one that is too large, announced or not; and a request with a NUL or
-    half a surrogate pair in it, which PostgreSQL and UTF-8 keep in no text."""
+    """Reads the body before the routes do, and refuses one that is too large, announced or not; a request with a NUL or half
+    a surrogate pair in it, which PostgreSQL and UTF-8 keep in no text; and a body that gives a field twice, of which JSON's
+    readers take one and say nothing."""
 
     def __init__(self, app: ASGIApp, limit: int = MAX_BODY_BYTES) -> None:
         self._app = app
@@ -70,6 +71,11 @@ class BodyLimit:
         if wrong is not None:
             await _refuse_not_text(_field_that_is_not_text(body), wrong, scope, receive, send)
             return
+        twice = given_twice(body)
+        if twice is not None:
+            problem = Problem(400, "invalid_parameter", f"{twice}: it is given twice", "send it once", {"field": twice})
+            await problem_response(problem, scope["path"])(scope, receive, send)
+            return
         await self._app(scope, _replay(messages, receive), send)
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -99,6 +105,29 @@ def _field_that_is_not_text(body: bytes) -> str:
         return _place_of_no_text(json.loads(body)) or "body"
     except (ValueError, RecursionError):
         return "body"
+
+
+def given_twice(body: bytes) -> str | None:
+    """The first name that stands twice in one JSON object; None where none does, or where the body is no JSON."""
+
+    def once(pairs: list[tuple[str, Any]]) -> None:
+        names = [name for name, _ in pairs]
+        if len(set(names)) < len(names):
+            raise _Twice(next(name for name in names if names.count(name) > 1))
+
+    if body.count(b":") < 2:
+        return None
+    try:
+        json.loads(body.decode(), object_pairs_hook=once)
+    except _Twice as found:
+        return str(found)
+    except (ValueError, RecursionError):
+        return None
+    return None
+
+
+class _Twice(Exception):
+    """Bears the name."""
 
 
 def _place_of_no_text(value: Any) -> str | None:

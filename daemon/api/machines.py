@@ -19,7 +19,7 @@ from daemon.api.views import explanation, is_active, machine_view, serving_view
 from daemon.registration import Registration
 from machines.explanation import explain as why_or_why_not
 from machines.model import Machine, MachineId
-from machines.problems import Problem, unknown_machine
+from machines.problems import Problem, masked, unknown_machine
 from machines.states import State
 
 router = APIRouter(prefix="/machines", tags=["machines"])
@@ -72,7 +72,7 @@ async def put_machine(
     known = await services.store.transact(lambda tx: tx.machine(MachineId(machine_id)))
     named = body.model_dump(exclude_unset=True)
     what = "register_machine" if known is None else "change_machine"
-    audit = caller.did(what, services.clock.now(), machine_id, fields=sorted(named))
+    audit = caller.did(what, services.clock.now(), machine_id, fields=sorted(named), values=masked(named))
     machine = await services.registry.put(MachineId(machine_id), named, caller.name, audit=audit)
     view = _view(services, machine, services.clock.now())
     headers = {"Location": f"{API_PREFIX}/machines/{machine_id}"}
