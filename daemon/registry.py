@@ -60,8 +60,6 @@ log = structlog.get_logger(__name__)
 
 
 _SHARED_LISTING_S = 10.0
-_SHARED_SHELF_S = 3.0
-"""An operator names a volume soon after he rented what has it."""
 _USUAL = Policy()
 CONFIGURATION = "configuration"
 """Who registers the machines that the configuration names."""
@@ -186,13 +184,17 @@ class Registry:
         return shown
 
     async def _shelf_for(self, machine_id: MachineId, wanted: Registration) -> Mapping[VolumeId, Volume]:
-        """The provider's volumes, where one is named, or the machine that lies on one gets another instance."""
+        """The provider's volumes, where one is named, or the machine that lies on one gets another instance. One list serves
+        a whole fleet; what was rented a moment ago may be in a new one only."""
         known = self._loop.known(machine_id)
         moves = wanted.gpu_instance_id is not None and known is not None and known.volume is not None
         if wanted.volume_id is None and not moves:
             return {}
+        primary = wanted.gpu_instance_id or (known.primary if known is not None else None)
         try:
-            return await self._volumes.volumes(_SHARED_SHELF_S)
+            shelf = await self._volumes.volumes(_SHARED_LISTING_S)
+            named = shelf.get(VolumeId(wanted.volume_id or 0))
+            return shelf if named is not None and primary in named.holders else await self._volumes.volumes()
         except StepError as error:
             raise Problem(
                 503, "provider_unavailable", f"the provider gave no answer on its volumes: {error}", "try again"

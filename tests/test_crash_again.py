@@ -33,13 +33,13 @@ CASES = {
         "warm_pool",
         "before commit: warm_pool.verify_workspace done",
         VERIFY_WORKSPACE.tries,
-        ending("cpu_standby", None, "serving", 1),
+        ending("cpu_standby", None, "serving", 1, volumes=1, alerts=("volume-881-kept",)),
     ),
     "past the point of no return the next rung serves all the same": Case(
         "warm_pool_alone",
         "after warm_pool.verify_workspace: ssh",
         VERIFY_WORKSPACE.tries,
-        ending("cpu_standby", None, "serving", 1),
+        ending("cpu_standby", None, "serving", 1, volumes=1, alerts=("volume-881-kept",)),
     ),
     "the last rung tries three places and then the machine has failed": Case(
         "cpu_standby",

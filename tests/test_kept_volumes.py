@@ -63,6 +63,10 @@ async def test_it_stays_for_its_time_whoever_restarts_and_then_goes_with_its_ale
 async def test_a_machine_that_is_given_it_ends_its_keeping_and_what_it_owes() -> None:
     async with stage() as s:
         await moved(s)
+        now = await s.stored()
+        assert now.primary is not None
+        assert now.host is not None
+        s.outside.shelf[VOLUME] = Volume(VOLUME, now.host, 20.0, (now.primary,))
         answer = await s.http.put("/api/v1/machines/123", json={"volume_id": int(VOLUME)})
         assert answer.status_code == 200, answer.text
         alerts = {alert.key for alert in await s.store.transact(lambda tx: tx.open_alerts())}

@@ -56,6 +56,9 @@ def quiet(quiet_simulation: None) -> None: ...
 async def armed(standby: Standby | None = OURS, **more: Any) -> AsyncIterator[Stage]:
     async with stage() as s:
         await s.machine(setting=Setting.BOTH, volume=MOUNT, host=HOME, standby=standby, **more)
+        s.outside.shelf = {
+            number: Volume(number, HOME, 20.0, (PRIMARY, STANDBY)) for number in (MOUNT.id, VolumeId(882))
+        }
         yield s
 
 
@@ -81,6 +84,7 @@ async def test_a_standby_does_not_follow_its_machine_to_another_volume() -> None
 async def test_nor_to_another_host() -> None:
     async with armed() as s:
         s.outside.instances[7100] = replace(instance(7100), host=ELSEWHERE)
+        s.outside.shelf[MOUNT.id] = Volume(MOUNT.id, ELSEWHERE, 20.0, (InstanceId(7100),))
         assert (await s.http.put(PATH, json={"gpu_instance_id": 7100})).status_code == 200
         assert (await s.stored()).standby is None
         assert await owed(s) == REPLACED

@@ -89,7 +89,7 @@ def _the_end_is_not_told(plant: Plant) -> None:
 
 
 def _the_old_instance_is_forgotten(plant: Plant) -> None:
-    plant(endings, "_debts_of_the_old", lambda machine, running, new: ())
+    plant(endings, "_debts_of_the_old", lambda machine, running, new, now: ())
 
 
 def _the_repeated_attempt_keeps_its_number(plant: Plant) -> None:
