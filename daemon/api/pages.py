@@ -3,6 +3,7 @@ out where rows come and go between two pages."""
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
@@ -40,20 +41,16 @@ class TimedQuery(RowsQuery):
     cursor: Annotated[str, Field(pattern=_TIMED, max_length=300)] | None = None
 
 
-def page_of(rows: Iterable[T], place: Callable[[T], str], query: RowsQuery) -> tuple[list[T], str | None]:
-    """The rows of the page in the order of their places, and the cursor of the next page where there is one."""
-    later = sorted((row for row in rows if query.cursor is None or place(row) > query.cursor), key=place)
-    page = later[: query.limit]
-    return page, place(page[-1]) if len(later) > query.limit else None
-
-
-def newest_page_of(rows: Iterable[T], place: Callable[[T], str], query: RowsQuery) -> tuple[list[T], str | None]:
-    """As `page_of`, the last place first."""
-    earlier = sorted(
-        (row for row in rows if query.cursor is None or place(row) < query.cursor), key=place, reverse=True
-    )
-    page = earlier[: query.limit]
-    return page, place(page[-1]) if len(earlier) > query.limit else None
+def page_of(
+    rows: Iterable[T], place: Callable[[T], str], query: RowsQuery, *, newest_first: bool = False
+) -> tuple[list[T], str | None]:
+    """The rows of the page in the order of their places, or the last place first; and the cursor of the next page where there
+    is one."""
+    is_beyond = operator.lt if newest_first else operator.gt
+    left = [row for row in rows if query.cursor is None or is_beyond(place(row), query.cursor)]
+    left.sort(key=place, reverse=newest_first)
+    page = left[: query.limit]
+    return page, place(page[-1]) if len(left) > query.limit else None
 
 
 def numbered(number: int) -> str:

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse
 
 from daemon.api.auth import API_PREFIX, Known
 from daemon.api.documents import SnapshotsAnswer
-from daemon.api.pages import TimedQuery, newest_page_of, paged, timed
+from daemon.api.pages import TimedQuery, page_of, paged, timed
 from daemon.api.parameters import MachineNumber, Whole
 from daemon.api.services import Wired
 from daemon.api.views import age_s
@@ -33,7 +33,7 @@ async def list_snapshots(
     """The machine's verified snapshots, the newest first."""
     machine = await services.machine(machine_id)
     found = await services.snapshots.verified(machine.id, _MOST)
-    page, cursor = newest_page_of(found, lambda snapshot: timed(snapshot.taken_at, snapshot.id), query)
+    page, cursor = page_of(found, lambda snapshot: timed(snapshot.taken_at, snapshot.id), query, newest_first=True)
     now = services.clock.now()
     rows = [
         {
