@@ -10,9 +10,10 @@ import asyncio
 import contextvars
 import heapq
 import random  # noqa: TID251 - seeded: a whole simulation follows from one seed
+import types
 from asyncio import events
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn, TypeVar
 
@@ -65,13 +66,13 @@ def _look_at(task: asyncio.Task[Any]) -> None:
 class VirtualLoop(asyncio.BaseEventLoop):
     """Runs callbacks as asyncio's own loop does. `run_in_executor` is refused: a thread has no virtual time.
 
-    It relies on the two containers of BaseEventLoop (`_ready`, `_scheduled`) and on Handle's `_run`, which have been
-    there since Python 3.4; a test holds that they are.
+    It relies on the two containers of BaseEventLoop (`_ready`, `_scheduled`) and on what a Handle holds, which have been
+    there since Python 3.7; a test holds that they are.
     """
 
     _ready: deque[events.Handle]
     _scheduled: list[Any]
-    """(when, number, handle): a handle compares itself in Python, a tuple of numbers does not."""
+    """(when, number, handle or future): a handle compares itself in Python, a tuple of numbers does not."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,6 +95,22 @@ class VirtualLoop(asyncio.BaseEventLoop):
         heapq.heappush(self._scheduled, (when, self._planned, handle))
         return handle
 
+    def call_soon(  # type: ignore[override]  # as above
+        self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> events.Handle:
+        """Without asyncio's checks for its debug mode, which cost as much as the call."""
+        handle = events.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def alarm(self, seconds: float) -> asyncio.Future[None]:
+        """Done after so many seconds, unless somebody sets its result before. A future in the place of a timer's handle:
+        most of what a simulation does is to wait."""
+        alarm: asyncio.Future[None] = self.create_future()
+        self._planned += 1
+        heapq.heappush(self._scheduled, (self._virtual + seconds, self._planned, alarm))
+        return alarm
+
     def freeze(self, process: Process) -> None:
         process.is_frozen = True
 
@@ -115,19 +132,24 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._killed.clear()
 
     def _run_once(self) -> None:
-        scheduled = self._scheduled
-        while scheduled and scheduled[0][2]._cancelled:
+        scheduled, ready = self._scheduled, self._ready
+        while scheduled and _is_off(scheduled[0][2]):
             heapq.heappop(scheduled)
-        if not self._ready:
+        if not ready:
             if not scheduled:
                 raise Standstill("nothing is ready and nothing is planned")
             self._virtual = max(self._virtual, scheduled[0][0])
-        while scheduled and scheduled[0][0] <= self._virtual:
-            handle = heapq.heappop(scheduled)[2]
-            if not handle._cancelled:
-                self._ready.append(handle)
-        for _ in range(len(self._ready)):
-            handle = self._ready.popleft()
+        now = self._virtual
+        while scheduled and scheduled[0][0] <= now:
+            planned = heapq.heappop(scheduled)[2]
+            if _is_off(planned):
+                continue
+            if isinstance(planned, events.Handle):
+                ready.append(planned)
+            else:
+                planned.set_result(None)
+        for _ in range(len(ready)):
+            handle = ready.popleft()
             if handle._cancelled:
                 continue
             process = handle._context.get(_PROCESS)  # type: ignore[attr-defined]
@@ -150,26 +172,40 @@ class VirtualLoop(asyncio.BaseEventLoop):
         raise RuntimeError(f"a thread for {func}: it has no virtual time")
 
 
+def _is_off(planned: events.Handle | asyncio.Future[None]) -> bool:
+    return planned._cancelled if isinstance(planned, events.Handle) else planned.done()
+
+
+@types.coroutine
+def _one_turn() -> Generator[None, None, None]:
+    yield
+
+
 class VirtualClock:
     """The clocks of one simulated process: the loop's time, and a time of day that may be wrong."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: VirtualLoop) -> None:
         self._loop = loop
         self.skew = timedelta(0)
         """Added to the time of day; a clock that is stepped."""
         self._elapsed = Elapsed()
+        self._shown: tuple[float, timedelta, datetime] | None = None
+        """Between two jumps of the time the clock is looked at many times."""
 
     def now(self) -> datetime:
-        now = START + timedelta(seconds=self._loop.time()) + self.skew
-        self._elapsed.note(now, self._loop.time())
-        return now
+        monotonic, skew = self._loop.time(), self.skew
+        if self._shown is None or self._shown[0] != monotonic or self._shown[1] is not skew:
+            now = START + timedelta(seconds=monotonic) + skew
+            self._elapsed.note(now, monotonic)
+            self._shown = monotonic, skew, now
+        return self._shown[2]
 
     def since(self, at: datetime, unseen_at_most: timedelta | None = None) -> timedelta:
         return self._elapsed.since(at, self.now(), self._loop.time(), unseen_at_most)
 
     def begin_anew(self) -> None:
         """Another process begins: it knows nothing of the steps that the one before it saw."""
-        self._elapsed = Elapsed()
+        self._elapsed, self._shown = Elapsed(), None
         self.now()
 
     def monotonic(self) -> float:
@@ -178,11 +214,18 @@ class VirtualClock:
     def real(self, seconds: float) -> float:
         return seconds
 
+    def alarm(self, seconds: float) -> asyncio.Future[None]:
+        """Done after so many seconds; whoever sets its result before wakes the one that waits for it."""
+        return self._loop.alarm(max(0.0, seconds))
+
     async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(max(0.0, seconds))  # noqa: TID251 - this is the Clock port
+        if seconds > 0:
+            await self._loop.alarm(seconds)
+        else:
+            await _one_turn()
 
     async def breathe(self) -> None:
-        await asyncio.sleep(0)  # noqa: TID251 - this is the Clock port
+        await _one_turn()
 
     async def wait_for(self, awaitable: Awaitable[T], seconds: float) -> T:
         """Raise TimeoutError."""

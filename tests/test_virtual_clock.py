@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import timedelta
 
 import pytest
 
@@ -84,6 +85,51 @@ def test_what_is_under_way_outside_goes_on_without_the_process_that_asked() -> N
 
     run_virtually(story)
     assert done == [3.0]
+
+
+def test_an_alarm_that_is_set_off_wakes_at_once_and_its_moment_is_nobody_s_any_more() -> None:
+    woken: list[float] = []
+
+    async def story(loop: VirtualLoop) -> None:
+        clock = VirtualClock(loop)
+
+        async def wait(alarm: asyncio.Future[None]) -> None:
+            await alarm
+            woken.append(clock.monotonic())
+
+        early, late = clock.alarm(60.0), clock.alarm(90.0)
+        waiting = [asyncio.create_task(wait(early)), asyncio.create_task(wait(late))]
+        await clock.sleep(5.0)
+        early.set_result(None)
+        await asyncio.gather(*waiting)
+
+    run_virtually(story)
+    assert woken == [5.0, 90.0]
+
+
+def test_a_sleep_that_was_cancelled_holds_no_time_up() -> None:
+    async def story(loop: VirtualLoop) -> None:
+        sleeper = asyncio.create_task(VirtualClock(loop).sleep(3600.0))
+        await VirtualClock(loop).sleep(1.0)
+        sleeper.cancel()
+        await asyncio.Event().wait()
+
+    with pytest.raises(Standstill):
+        run_virtually(story)
+
+
+def test_the_time_of_day_follows_the_jumps_and_a_step_of_the_clock() -> None:
+    async def story(loop: VirtualLoop) -> None:
+        clock = VirtualClock(loop)
+        began = clock.now()
+        assert clock.now() == began
+        await clock.sleep(2.5)
+        assert clock.now() - began == timedelta(seconds=2.5)
+        clock.skew = timedelta(hours=1)
+        assert clock.now() - began == timedelta(hours=1, seconds=2.5)
+        assert clock.since(began) == timedelta(seconds=2.5)
+
+    run_virtually(story)
 
 
 def test_waiting_for_nothing_is_an_error_and_not_a_hang() -> None:

@@ -103,6 +103,8 @@ class Books:
 
     def __init__(self, sql: SqlStore) -> None:
         self._driver = sql.driver()
+        self._known: dict[tuple[str, tuple[object, ...]], tuple[int, list[tuple[Any, ...]]]] = {}
+        """What each question was answered with, and how many changes there had been by then."""
         self._before: dict[str, tuple[list[tuple[Any, ...]], list[Any]]] = {}
         self._journal: defaultdict[str, list[JournalRow]] = defaultdict(list)
         self._newest_entry = 0
@@ -165,16 +167,16 @@ class Books:
 
     def paused_until(self) -> str | None:
         """None where nothing is paused."""
-        row = self._driver.execute("SELECT until FROM pauses").fetchone()
-        return row[0] if row is not None else None
+        rows = self._rows("SELECT until FROM pauses")
+        return rows[0][0] if rows else None
 
     def lease_holder(self, name: str) -> str | None:
-        row = self._driver.execute("SELECT holder FROM leases WHERE name = ?", (name,)).fetchone()
-        return row[0] if row is not None else None
+        rows = self._rows("SELECT holder FROM leases WHERE name = ?", name)
+        return rows[0][0] if rows else None
 
     def newest_message(self) -> int:
         """The outbox's last id."""
-        return self._driver.execute("SELECT max(id) FROM outbox").fetchone()[0] or 0
+        return self._rows("SELECT max(id) FROM outbox")[0][0] or 0
 
     def has_work(self, job: str) -> bool:
         """Would this periodic job of a daemon find anything?"""
@@ -213,11 +215,21 @@ class Books:
     def make_pause_readable(self) -> None:
         self._driver.execute("UPDATE pauses SET until = NULL WHERE until = 'spoilt'")
 
-    def _any(self, query: str, *values: object) -> bool:
-        return self._driver.execute(query, values).fetchone() is not None
+    def _any(self, query: str) -> bool:
+        return bool(self._rows(query))
+
+    def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """Looked up only where a row has changed since: most questions are asked every second."""
+        changes = self._driver.total_changes
+        known = self._known.get((query, values))
+        if known is not None and known[0] == changes:
+            return known[1]
+        rows: list[tuple[Any, ...]] = self._driver.execute(query, values).fetchall()
+        self._known[query, values] = changes, rows
+        return rows
 
     def _read(self, make: Callable[..., T], query: str, *values: object) -> list[T]:
-        rows = self._driver.execute(query, values).fetchall()
+        rows = self._rows(query, *values)
         before = self._before.get(query)
         if before is not None and before[0] == rows:
             return before[1]

@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from adapters.embedded_log import APPEND_TIME, EmbeddedRecord, murmur2
+from adapters.virtual_clock import VirtualClock
 from events.newest import newest_first
 from events.topics import Message, TopicProblem, TopicSpec
 from machines.errors import LogUnavailable
-from machines.ports import Clock, Partition
+from machines.ports import Partition
 
 OnChange = Callable[[frozenset[Partition]], None]
 
@@ -28,7 +29,7 @@ _APPEND_TIMEOUT_S = 2.0
 class Broker:
     """The log itself; outlives every client."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: VirtualClock) -> None:
         self._clock = clock
         self.topics: dict[str, list[list[EmbeddedRecord]]] = {}
         self.groups: dict[tuple[str, str], Group] = {}
@@ -80,7 +81,7 @@ class Broker:
 class Group:
     """Members of one consumer group on one topic."""
 
-    def __init__(self, broker: Broker, topic: str, clock: Clock) -> None:
+    def __init__(self, broker: Broker, topic: str, clock: VirtualClock) -> None:
         self.topic = topic
         self.committed: dict[Partition, int] = {}
         self.generation = 0
@@ -135,7 +136,7 @@ class Group:
 class SimLog:
     """One client's connection to the broker: the port EventLog."""
 
-    def __init__(self, broker: Broker, clock: Clock) -> None:
+    def __init__(self, broker: Broker, clock: VirtualClock) -> None:
         self.broker, self.clock = broker, clock
         self.is_cut = False
         """This client alone does not reach the broker."""
@@ -201,7 +202,8 @@ class SimConsumer:
         self._paused: set[Partition] = set()
         self._generation = -1
         self._listeners: list[tuple[OnChange, OnChange]] = []
-        self._news = asyncio.Event()
+        self._has_news = False
+        self._wait: asyncio.Future[None] | None = None
         self._heard_at = self._clock.monotonic()
         self._living: asyncio.Task[None] | None = None
 
@@ -233,17 +235,16 @@ class SimConsumer:
 
     async def poll(self, limit: int = 500, timeout_s: float = 0.2) -> Mapping[Partition, Sequence[EmbeddedRecord]]:
         """A fetch waits longer than asked where nothing comes: a simulation has nothing to gain from short looks."""
-        self._news.clear()
+        self._has_news = False
         await self._clock.breathe()
         records = self._take(limit)
         if records:
             return records
-        try:
-            await self._clock.wait_for(self._news.wait(), max(timeout_s, _FETCH_WAIT_S))
-        except TimeoutError:
-            if not self._log.reaches and self._clock.monotonic() - self._heard_at > _SILENCE_LIMIT_S:
-                raise LogUnavailable("the broker answers no fetch") from None
-            return {}
+        if not self._has_news:
+            self._wait = self._clock.alarm(max(timeout_s, _FETCH_WAIT_S))
+            await self._wait
+        if not self._log.reaches and self._clock.monotonic() - self._heard_at > _SILENCE_LIMIT_S:
+            raise LogUnavailable("the broker answers no fetch")
         return self._take(limit)
 
     async def commit(self, offsets: Mapping[Partition, int]) -> None:
@@ -271,20 +272,22 @@ class SimConsumer:
         records, stamp = self._records(partition), int(since.timestamp() * 1000)
         found = next((record.offset for record in records if record.timestamp >= stamp), None)
         self._positions[partition] = self._group.committed.get(partition, len(records)) if found is None else found
-        self._news.set()
+        self.wake()
 
     def pause(self, partition: Partition) -> None:
         self._paused.add(partition)
 
     def resume(self, partition: Partition) -> None:
         self._paused.discard(partition)
-        self._news.set()
+        self.wake()
 
     def on_change(self, assigned: OnChange, revoked: OnChange) -> None:
         self._listeners.append((assigned, revoked))
 
     def wake(self) -> None:
-        self._news.set()
+        self._has_news = True
+        if self._wait is not None and not self._wait.done():
+            self._wait.set_result(None)
 
     def give_partitions(self) -> None:
         lost, self._positions = self.assignment(), {}
@@ -298,7 +301,7 @@ class SimConsumer:
         self._positions, self._generation = positions, generation
         for assigned, _ in self._listeners:
             assigned(self.assignment())
-        self._news.set()
+        self.wake()
 
     def _records(self, partition: Partition) -> list[EmbeddedRecord]:
         return self._log.broker.topics[partition.topic][partition.number]
