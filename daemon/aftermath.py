@@ -26,16 +26,9 @@ def repeated(tx: Tx, machine_id: MachineId, command: Command, request: FailoverR
     machine = tx.machine(machine_id)
     if machine is None:
         raise unknown_machine(machine_id)
-    if machine.failover is not None:
-        return request  # The gate says so, or knows that this command began it.
+    request = replace(request, is_retry=True)
     if machine.state is not State.FAILED:
-        raise Problem(
-            409,
-            "not_failed",
-            f"machine {machine_id} is {machine.state.value}: there is nothing to try again",
-            f"to move it all the same: failoverd failover {machine_id}, or POST /api/v1/failover/execute",
-            {"machine_id": machine_id, "state": machine.state.value},
-        )
+        return request  # The gate says why not, or knows that this command began what runs.
     record = _last(tx, machine, command.arguments.get("failover_id"))
     if record is None:
         return request

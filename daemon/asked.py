@@ -133,6 +133,8 @@ def refusal_of(admission: Denied | Delayed, machine: Machine) -> Problem:
     extra: dict[str, Any] = {"machine_id": machine.id}
     if admission.code == "failover_in_progress" and machine.failover is not None:
         extra["failover_id"] = machine.failover.id
+    if admission.code == "not_failed":
+        extra["state"] = machine.state.value
     status = STATUS_OF.get(admission.code, 409)
     return Problem(status, admission.code, admission.because, admission.remedy, extra)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any, assert_never
 
 import msgspec
@@ -31,6 +32,7 @@ from daemon.asked import (
     refusal_of,
     row_of,
 )
+from daemon.cancel import to_be_cancelled
 from daemon.changes import SUSPENDED
 from daemon.loop import Loop
 from daemon.policy_desk import PolicyDesk, wanted_values
@@ -42,7 +44,6 @@ from machines.model import FailoverId, Machine, MachineId, Rest, Setting, Wishes
 from machines.policy import Said
 from machines.ports import Clock, Random
 from machines.problems import Problem, invalid, unknown_machine
-from machines.strategies.ladder import is_too_late
 
 log = structlog.get_logger(__name__)
 
@@ -246,39 +247,26 @@ class Commands:
                 continue
 
     async def _cancel(self, asked: Asked) -> Accepted:
-        """Ask the running failover to unwind; the failover's own end is the answer."""
-        machine = await self._machine(asked)
-        if machine.failover is None:
-            raise Problem(
-                409, "no_failover", f"no failover of machine {machine.id} is running", "there is nothing to cancel"
-            )
-        failover = machine.failover.id
-        wanted = asked.command.arguments.get("failover_id")
-        if wanted is not None and wanted != failover:
-            raise Problem(
-                409,
-                "no_failover",
-                f"failover {wanted} of machine {machine.id} has ended; {failover} is running now",
-                f"cancel {failover} by its own id, if that is what you mean",
-            )
-        if await self._store.transact(lambda tx: is_too_late(tx.machine(machine.id), tx.timeline(failover))):
-            raise Problem(
-                409,
-                "too_late",
-                f"failover {failover} of machine {machine.id} is past its point of no return",
-                f"wait for its end: GET /api/v1/failovers/{failover}",
-                {"failover_id": failover},
-            )
-        await self._store.transact(lambda tx: tx.insert_command(row_of(asked, failover)))
-        await self._loop.apply(machine.id, CancelAsked(failover))
-        return Accepted(asked.command.command_id or "", failover, None, 202)
+        """Ask the running failover to unwind; the failover's own end is the answer. The command is taken in the
+        transaction that asks for it: what is repeated after an outage, or meets the failover's end, has one effect or none."""
+        machine_id, bound = MachineId(asked.command.machine_id or 0), list[FailoverId]()
 
-    async def _machine(self, asked: Asked) -> Machine:
-        machine_id = MachineId(asked.command.machine_id or 0)
-        machine = await self._store.transact(lambda tx: tx.machine(machine_id))
-        if machine is None:
+        def choose(tx: Tx, machine: Machine) -> CancelAsked:
+            bound[:] = [to_be_cancelled(tx, machine, asked.command.arguments.get("failover_id"))]
+            _, is_new = tx.insert_command(row_of(asked, bound[0]))
+            if not is_new:
+                raise _TakenBefore
+            return CancelAsked(bound[0])
+
+        try:
+            saved = await self._loop.apply_chosen(machine_id, choose)
+        except _TakenBefore:
+            known = await self._known(asked)
+            assert known is not None
+            return known
+        if saved is None:
             raise unknown_machine(machine_id)
-        return machine
+        return Accepted(asked.command.command_id or "", bound[0], None, 202)
 
     # -- regional volumes
 
@@ -377,8 +365,9 @@ class Commands:
         machine_id = MachineId(command.machine_id or 0)
         match command.command:
             case "remove_machine":
-                await self._registry.remove(machine_id)
-                return await self._finish(asked, lambda tx: {"machine_id": machine_id, "removed": True})
+                accepted = await self._finish(asked, partial(self._removed, machine_id))
+                self._loop.forget(machine_id)
+                return accepted
             case _:
                 body = dict(command.arguments)
                 if command.gpu_instance_id is not None:
@@ -387,6 +376,10 @@ class Commands:
                     body.setdefault("strategy", command.strategy)
                 machine = await self._registry.put(machine_id, body, asked.asked_by)
                 return await self._finish(asked, lambda tx: {"machine_id": machine.id, "version": machine.version})
+
+    def _removed(self, machine_id: MachineId, tx: Tx) -> dict[str, Any]:
+        self._registry.take_away(tx, machine_id)
+        return {"machine_id": machine_id, "removed": True}
 
     async def _finish(self, asked: Asked, work: Callable[[Tx], dict[str, Any]]) -> Accepted:
         """Effect and answer, which `work` gives, in one transaction."""

@@ -324,6 +324,18 @@ class Loop:
             await self._act(saved)
         return saved
 
+    async def apply_chosen(self, machine_id: MachineId, choose: Callable[[Tx, Machine], Signal]) -> Saved | None:
+        """The same with a signal that is chosen, with whatever belongs to it, in the transaction that decides."""
+
+        def work(tx: Tx) -> Saved | None:
+            machine = tx.machine(machine_id)
+            return None if machine is None else self._decide(tx, machine_id, choose(tx, machine))
+
+        saved = await self._transact(work)
+        if saved is not None:
+            await self._act(saved)
+        return saved
+
     def _decide(self, tx: Tx, machine_id: MachineId, signal: Signal) -> Saved | None:
         before = tx.machine(machine_id)
         if before is None:

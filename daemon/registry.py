@@ -238,30 +238,30 @@ class Registry:
 
     async def remove(self, machine_id: MachineId, audit: AuditRecord | None = None) -> None:
         """Forget the machine; its instance is left running. It is audited as `put` is. Raise Problem (404, 409)."""
-
-        def work(tx: Tx) -> None:
-            machine = _at_rest(tx, machine_id)
-            if audit is not None:
-                tx.audit(audit)
-            left = with_wish(machine, None)
-            drop_prepared(tx, machine, "its machine was removed", self._clock.now())
-            tx.remove_machine(machine_id)
-            follow_budget(tx, machine, None, self._clock.now())
-            if machine.primary is not None:
-                drop_stops(tx, machine.primary, self._clock.now())
-            tx.forget_copy(machine_id)
-            tx.resolve_alert(copy_alert(machine_id), self._clock.now())
-            tx.add_debts(debts_of_change(left, machine, self._clock.now()))
-            tx.follow_volume(machine_id, machine.volume, None)
-            if machine.volume is not None and machine.volume.replica is not None:
-                leave(tx, machine, machine.volume.replica.id, "its machine was removed")
-            tx.resolve_alert(f"machine-{machine_id}", self._clock.now())
-            tx.resolve_alert(contract_alert(machine_id), self._clock.now())
-            resolve_alerts_of_others(tx, machine_id, None, self._clock.now())
-            tx.post((self._announcer.removed(machine),))
-
-        await self._store.transact(work)
+        await self._store.transact(lambda tx: self.take_away(tx, machine_id, audit))
         self._loop.forget(machine_id)
+
+    def take_away(self, tx: Tx, machine_id: MachineId, audit: AuditRecord | None = None) -> None:
+        """The same in the caller's transaction, after which the caller forgets the machine too."""
+        machine, now = _at_rest(tx, machine_id), self._clock.now()
+        if audit is not None:
+            tx.audit(audit)
+        left = with_wish(machine, None)
+        drop_prepared(tx, machine, "its machine was removed", now)
+        tx.remove_machine(machine_id)
+        follow_budget(tx, machine, None, now)
+        if machine.primary is not None:
+            drop_stops(tx, machine.primary, now)
+        tx.forget_copy(machine_id)
+        tx.resolve_alert(copy_alert(machine_id), now)
+        tx.add_debts(debts_of_change(left, machine, now))
+        tx.follow_volume(machine_id, machine.volume, None)
+        if machine.volume is not None and machine.volume.replica is not None:
+            leave(tx, machine, machine.volume.replica.id, "its machine was removed")
+        tx.resolve_alert(f"machine-{machine_id}", now)
+        tx.resolve_alert(contract_alert(machine_id), now)
+        resolve_alerts_of_others(tx, machine_id, None, now)
+        tx.post((self._announcer.removed(machine),))
 
 
 def _at_rest(tx: Tx, machine_id: MachineId) -> Machine:

@@ -37,6 +37,8 @@ class FailoverRequest:
     workspace_path: str | None = None
     """Where the work lies, where whoever asks says so; None is the machine's own."""
     wishes: Wishes | None = None
+    is_retry: bool = False
+    """Only of a machine that has failed, and is still that when the gate is asked."""
 
     @property
     def is_automatic(self) -> bool:
@@ -125,6 +127,12 @@ def refusal(machine: Machine, request: FailoverRequest) -> Denied | None:
             "failover_in_progress",
             f"failover {machine.failover.id} of machine {machine.id} is running",
             f"wait for it: GET /api/v1/failovers/{machine.failover.id}",
+        )
+    if request.is_retry and machine.state is not State.FAILED:
+        return Denied(
+            "not_failed",
+            f"machine {machine.id} is {machine.state.value}: there is nothing to try again",
+            f"to move it all the same: failoverd failover {machine.id}, or POST /api/v1/failover/execute",
         )
     if request.gpu_instance_id is not None and request.gpu_instance_id != machine.primary:
         return Denied(
