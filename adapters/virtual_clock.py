@@ -72,7 +72,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     _ready: deque[events.Handle]
     _scheduled: list[Any]
-    """(when, number, handle or future): a handle compares itself in Python, a tuple of numbers does not."""
+    """(when, number, handle or future, the future's process): a handle compares itself in Python, a tuple of numbers does
+    not."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -92,7 +93,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """What is planned for one moment comes in the order in which it was planned."""
         handle = events.TimerHandle(when, callback, args, self, context)
         self._planned += 1
-        heapq.heappush(self._scheduled, (when, self._planned, handle))
+        heapq.heappush(self._scheduled, (when, self._planned, handle, None))
         return handle
 
     def call_soon(  # type: ignore[override]  # as above
@@ -108,7 +109,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         most of what a simulation does is to wait."""
         alarm: asyncio.Future[None] = self.create_future()
         self._planned += 1
-        heapq.heappush(self._scheduled, (self._virtual + seconds, self._planned, alarm))
+        heapq.heappush(self._scheduled, (self._virtual + seconds, self._planned, alarm, _PROCESS.get()))
         return alarm
 
     def freeze(self, process: Process) -> None:
@@ -141,11 +142,13 @@ class VirtualLoop(asyncio.BaseEventLoop):
             self._virtual = max(self._virtual, scheduled[0][0])
         now = self._virtual
         while scheduled and scheduled[0][0] <= now:
-            planned = heapq.heappop(scheduled)[2]
+            _, _, planned, owner = heapq.heappop(scheduled)
             if _is_off(planned):
                 continue
             if isinstance(planned, events.Handle):
                 ready.append(planned)
+            elif owner is not None and owner.is_frozen:
+                owner.held.append(self._late(planned, owner))
             else:
                 planned.set_result(None)
         for _ in range(len(ready)):
@@ -162,6 +165,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
         if self.on_turn is not None:
             self.on_turn()
 
+    def _late(self, alarm: asyncio.Future[None], owner: Process) -> events.Handle:
+        """A process that is frozen hears its alarm when it is thawed, among all else that came due meanwhile."""
+        context = contextvars.copy_context()
+        context.run(_PROCESS.set, owner)
+        return events.Handle(_set_off, (alarm,), self, context)
+
     def _process_events(self, event_list: list[Any]) -> None:
         """There are none."""
 
@@ -170,6 +179,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def run_in_executor(self, executor: Any, func: Any, *args: Any) -> NoReturn:  # type: ignore[override]
         raise RuntimeError(f"a thread for {func}: it has no virtual time")
+
+
+def _set_off(alarm: asyncio.Future[None]) -> None:
+    if not alarm.done():
+        alarm.set_result(None)
 
 
 def _is_off(planned: events.Handle | asyncio.Future[None]) -> bool:

@@ -8,12 +8,15 @@ from __future__ import annotations
 from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from daemon import cli_acting, cli_export, cli_reading, cli_token
 from daemon.cli_local import config_app, db_app, doctor
+
+if TYPE_CHECKING:
+    from daemon.simulation.scenarios import Scenario
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -178,9 +181,25 @@ def simulate(
     unknown = [] if scenario == "all" else [name for name in scenario.split(",") if name not in EVERYTHING]
     if unknown:
         raise typer.BadParameter(f"{unknown[0]} is not one of {', '.join(EVERYTHING)}", param_hint="--scenario")
-    kept = None if events is None else tuple(int(place) for place in events.split(",") if place.isdigit())
+    if events is not None and (seed is None or "," in scenario or scenario == "all"):
+        raise typer.BadParameter(
+            "it needs --seed and one --scenario: the numbers are that play's", param_hint="--events"
+        )
+    kept = None if events is None or seed is None else _chosen_events(events, EVERYTHING[scenario], seed, strategy)
     options = SimulateOptions(seeds, first, scenario, strategy.value, seed, kept, as_json, workers)
     raise typer.Exit(run_simulation(options))
+
+
+def _chosen_events(text: str, scenario: Scenario, seed: int, strategy: SimulatedStrategy) -> tuple[int, ...]:
+    """`none`, or numbers of the weather events of that play. Raise BadParameter."""
+    if text == "none":
+        return ()
+    count = len(scenario.events(seed, strategy.value))
+    places = [int(place) if place.isdecimal() else -1 for place in text.split(",")]
+    if not all(0 <= place < count for place in places):
+        wanted = f"none, or numbers from 0 to {count - 1}, separated by commas" if count else "none: there is no event"
+        raise typer.BadParameter(f"{text!r} is not {wanted}", param_hint="--events")
+    return tuple(places)
 
 
 @app.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})

@@ -47,6 +47,8 @@ class Prober:
         self._tasks: dict[MachineId, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(_MOST_AT_ONCE)
         self._seen: dict[Endpoint, tuple[float, Reach]] = {}
+        self.on_crash: Callable[[asyncio.Task[None]], object] = lambda task: None
+        """Hears of a round that raised what no round may raise."""
 
     def use_witnesses(self, witnesses: Sequence[Endpoint]) -> None:
         """From the next round on these."""
@@ -70,6 +72,7 @@ class Prober:
         self._tasks.pop(machine, None)
         if not task.cancelled() and task.exception() is not None:
             log.error("probe_crashed", machine=machine, exc_info=task.exception())
+            self.on_crash(task)
 
     async def _round(self, machine_id: MachineId) -> None:
         async with self._slots:

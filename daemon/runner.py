@@ -155,6 +155,8 @@ class Runner:
         self._again: set[MachineId] = set()
         self.on_try: Callable[[StepTry], object] = lambda one: None
         """Hears of every try of a step that has come to something."""
+        self.on_crash: Callable[[asyncio.Task[None]], object] = lambda task: None
+        """Hears of an attempt that raised what no step may raise."""
 
     def begin(self, machine: MachineId) -> None:
         """Work on the machine's failover until it ends. Called for fresh attempts, and by the sweep for found ones."""
@@ -181,6 +183,7 @@ class Runner:
         if not task.cancelled() and task.exception() is not None:
             # A bug of ours. The journal bounds how often the sweep may begin it again.
             log.error("attempt_crashed", machine=machine, exc_info=task.exception())
+            self.on_crash(task)
         if self._tasks.get(machine) is task:
             del self._tasks[machine]
         if machine in self._again:

@@ -304,7 +304,7 @@ async def test_the_other_door_makes_volumes_too_and_each_command_has_one_answer(
             Asked(Command("create_volume", command_id="c3", arguments={"region": "US"}), "kafka", "a program", now, now)
         )
     await s.theatre.clock.sleep(60.0)
-    assert [(number, status) for number, status, _, _ in s.theatre.books.commands()] == [
+    assert [(row.id, row.status) for row in s.theatre.books.commands()] == [
         ("c1", "succeeded"),
         ("c2", "refused"),
         ("c3", "refused"),
@@ -364,12 +364,12 @@ def killed_at(boundary: int) -> int:
         await s.create(headers={"Prefer": "respond-async"})
 
         async def is_over() -> bool:
-            return s.theatre.books.commands()[0][1] != "accepted" and not s.theatre.books.debts()
+            return s.theatre.books.commands()[0].status != "accepted" and not s.theatre.books.debts()
 
         await s.until(is_over)
         await s.theatre.clock.sleep(180.0)
         (command,), (row,) = s.theatre.books.commands(), s.theatre.books.volumes()
-        assert (command[1], row.status) == ("succeeded", "available"), passed[boundary - 1]
+        assert (command.status, row.status) == ("succeeded", "available"), passed[boundary - 1]
         assert list(s.volumes) == [row.volume], passed[boundary - 1]
 
     story()

@@ -98,6 +98,15 @@ class DebtRow:
     volume: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class CommandRow:
+    id: str
+    kind: str
+    status: str
+    failover: str | None
+    answer: str | None
+
+
 class Books:
     """Every read is of what is committed. Rows that are the same as at the read before are the same objects."""
 
@@ -161,9 +170,14 @@ class Books:
             "SELECT id, because FROM machines WHERE waits_for IN ('place', 'rental', 'host')"
         ).fetchall()
 
-    def commands(self) -> list[tuple[str, str, str | None, str | None]]:
-        """(id, status, failover, answer)"""
-        return self._read(_as_it_is, "SELECT command_id, status, failover_id, answer FROM commands ORDER BY command_id")
+    def commands(self) -> list[CommandRow]:
+        return self._read(
+            CommandRow, "SELECT command_id, command, status, failover_id, answer FROM commands ORDER BY command_id"
+        )
+
+    def is_audited(self, failover: str) -> bool:
+        """Does a row say who began it, and why?"""
+        return bool(self._rows("SELECT 1 FROM audit WHERE subject = ? LIMIT 1", failover))
 
     def paused_until(self) -> str | None:
         """None where nothing is paused."""
@@ -283,10 +297,6 @@ def _entry(failover: str, attempt: int, seq: int, fence: int, step: str, mark: s
 def _vm_of(number: int, cpu_standby: str) -> tuple[int, str | None]:
     vm = _nested(cpu_standby)["vm"]
     return number, vm["name"] if vm else None
-
-
-def _as_it_is(*row: Any) -> tuple[Any, ...]:
-    return row
 
 
 @lru_cache(4096)

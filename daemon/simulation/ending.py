@@ -33,6 +33,12 @@ def what_is_left(theatre: Theatre) -> list[tuple[str, str]]:
         for debt in debts
         if debt.kind not in ("rearm", "clone_volume") and not _is_told(debt, alerts)
     )
+    ended = {row.id for row in books.failovers() if row.ended_at is not None}
+    wrong.extend(
+        ("I9", f"command {row.id} ({row.kind}) was accepted and is not answered")
+        for row in books.commands()
+        if row.answer is None and (row.failover is None or row.failover in ended)
+    )
     wrong.extend(_unclaimed(theatre, list(machines.values()), debts))
     wrong.extend(_of_vms(theatre))
     return wrong

@@ -16,7 +16,7 @@ import httpx
 
 from adapters.sim.vm_bodies import WRITTEN
 from adapters.sim.world import World
-from daemon.simulation.books import FailoverRow, JournalRow, MachineRow, stored
+from daemon.simulation.books import CommandRow, FailoverRow, JournalRow, MachineRow, stored
 from daemon.simulation.intents import Intents, Mutation, mutation_of
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Oracle:
         """The step that each failover's story spoke of last."""
         self._fences: dict[int, int] = {}
         self._answers: dict[str, str | None] = {}
-        self._commands: list[tuple[str, str, str | None, str | None]] = []
+        self._commands: list[CommandRow] = []
         self._ill_at: dict[int, float] = {}
         self._closed_at: dict[str, float] = {}
         self._stood: tuple[object, ...] = ()
@@ -85,7 +85,7 @@ class Oracle:
         self._fences = {row.id: row.fence for row in self._machines.values()}
         self._failovers = {row.id: row for row in self._books.failovers()}
         self._journal = {number: len(self._books.journal(number)) for number in self._failovers}
-        self._answers = {number: answer for number, _, _, answer in self._books.commands() if answer is not None}
+        self._answers = {row.id: row.answer for row in self._books.commands() if row.answer is not None}
 
     def on_commit(self, replica: Replica, work: str) -> None:
         """After every transaction of any replica."""
@@ -306,6 +306,8 @@ class Oracle:
         self._theatre.history.tell(replica.name, f"failover {row.id} of machine {row.machine} begins ({row.reason})")
         if row.command is not None and sum(one.command == row.command for one in self._failovers.values()) > 1:
             self._violate("I9", f"command {row.command} began more than one failover")
+        if not self._books.is_audited(row.id):
+            self._violate("I8", f"no audit row says who began failover {row.id}")
         if row.reason not in AUTOMATIC:
             return
         self.seen["automatic failovers"] += 1
@@ -373,6 +375,11 @@ class Oracle:
         outcome = f"succeeded by {row.strategy or 'repair_primary'}" if row.success else f"ended with {row.code}"
         self.seen[f"failover {outcome}"] += 1
         self._theatre.history.tell(replica.name, f"failover {row.id} of machine {row.machine} {outcome}")
+        cancels = [one for one in self._books.commands() if one.kind == "cancel" and one.failover == row.id]
+        if any(one.status != "refused" for one in cancels):
+            self.seen["failovers that were cancelled"] += 1
+            if row.success:
+                self._violate("I9", f"failover {row.id} of machine {row.machine} was cancelled, and went on to its end")
 
     def _read_journal(self, replica: Replica, row: FailoverRow) -> None:
         known = self._journal.get(row.id, 0)
@@ -407,18 +414,18 @@ class Oracle:
         if (commands := self._books.commands()) is self._commands:
             return
         self._commands = commands
-        for number, status, _, answer in commands:
-            before = self._answers.get(number)
-            if before is not None and before != answer:
-                self._violate("I9", f"the answer to command {number} was changed ({status})")
-            if answer is not None:
-                self._answers[number] = answer
+        for row in commands:
+            before = self._answers.get(row.id)
+            if before is not None and before != row.answer:
+                self._violate("I9", f"the answer to command {row.id} was changed ({row.status})")
+            if row.answer is not None:
+                self._answers[row.id] = row.answer
 
     # -- the daemon itself
 
     def _check_crashes(self) -> None:
         for replica in self._theatre.replicas:
-            for crash in (*replica.crashes, *replica.job_crashes):
+            for crash in replica.crashes:
                 self._violate("crash", f"{replica.name}: {crash}")
 
     def _is_well(self, instance: int | None) -> bool:

@@ -55,7 +55,7 @@ class Replica:
         self.process: Process | None = None
         self.daemon: Daemon | None = None
         self.crashes: list[str] = []
-        """Ends that nobody ordered: bugs of the daemon."""
+        """What nothing in a daemon may raise, in any of its lives: bugs."""
         self._log = SimLog(theatre.broker, self.clock)
         self._wire: ProviderWire | None = None
         self._shell: ShellWire | None = None
@@ -82,10 +82,6 @@ class Replica:
         """Is its way to the heartbeats open?"""
         broker = self._theatre.broker
         return not (self._cuts["broker"] or broker.is_down or broker.is_mute)
-
-    @property
-    def job_crashes(self) -> list[str]:
-        return self._timetable.crashed if self._timetable is not None else []
 
     # -- its fate
 
@@ -137,6 +133,7 @@ class Replica:
     async def _run(self) -> None:
         self._is_ready = False
         self.daemon = await assemble(self._theatre.settings, self._surroundings())
+        self.daemon.runner.on_crash = self.daemon.prober.on_crash = self._crashed
         await self.daemon.run(self._ready)
 
     def _ready(self) -> None:
@@ -163,7 +160,7 @@ class Replica:
             lambda what, path, body: theatre.on_vm_call(self, what, path, body),
         )
         self._log = SimLog(theatre.broker, self.clock)
-        self._timetable = VirtualTimetable(self.clock, self._has_work)
+        self._timetable = VirtualTimetable(self.clock, self._has_work, self.crashes.append)
         self.cut("broker", self._cuts["broker"])
         client = httpx.AsyncClient(transport=self._wire, base_url="http://world", trust_env=False)
         store = SimStore(
@@ -210,7 +207,12 @@ class Replica:
             # Without its database a daemon does not start; whoever supervises it tries again.
             spawn(None, self._start_again(), f"the supervisor of {self.name}")
         else:
-            self.crashes.append("".join(traceback.format_exception(error))[-1500:])
+            self._crashed(task)
+
+    def _crashed(self, task: asyncio.Task[None]) -> None:
+        error = task.exception()
+        assert error is not None
+        self.crashes.append(f"{task.get_name()}: " + "".join(traceback.format_exception(error))[-1500:])
 
     async def _start_again(self) -> None:
         await self._theatre.clock.sleep(_RESTART_S)

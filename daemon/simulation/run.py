@@ -97,8 +97,13 @@ async def _play(loop: VirtualLoop, plan: Plan, scenario: Scenario, events: tuple
 
 
 async def _watch(theatre: Theatre, oracle: Oracle, diary: Diary | None) -> None:
+    """An oracle that cannot look is a violation like another: without its looks nothing would be proved."""
     while True:
-        oracle.on_second()
+        try:
+            oracle.on_second()
+        except Exception as bug:
+            oracle.violations.append(Violation(theatre.clock.monotonic(), "crash", f"the oracle itself: {bug!r}"))
+            raise
         if diary is not None:
             diary.look()
         await theatre.clock.sleep(1.0)

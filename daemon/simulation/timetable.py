@@ -20,14 +20,13 @@ class VirtualTimetable:
     """As daemon/schedule.py: a run that is late is made once, a run that is slow is not doubled. One task wakes for all
     jobs, for most of them find nothing to do."""
 
-    def __init__(self, clock: Clock, has_work: Callable[[str], bool]) -> None:
-        """`has_work`: would this job find anything now? One that would not is not run: time jumps to the next deadline."""
-        self._clock, self._has_work = clock, has_work
+    def __init__(self, clock: Clock, has_work: Callable[[str], bool], on_crash: Callable[[str], object]) -> None:
+        """`has_work`: would this job find anything now? One that would not is not run: time jumps to the next deadline.
+        `on_crash` hears of jobs that raised what no job may raise: bugs of the daemon."""
+        self._clock, self._has_work, self._on_crash = clock, has_work, on_crash
         self._jobs: list[tuple[float, str, Job]] = []
         self._conductor: asyncio.Task[None] | None = None
         self._running: dict[str, asyncio.Task[None]] = {}
-        self.crashed: list[str] = []
-        """Jobs that raised what no job may raise: bugs of the daemon."""
 
     def every(self, seconds: float, name: str, job: Job) -> None:
         self._jobs.append((seconds, name, job))
@@ -63,6 +62,6 @@ class VirtualTimetable:
             log.debug("job_postponed", job=name, because=str(error))
         except Exception as bug:
             log.exception("job_crashed", job=name)
-            self.crashed.append(f"{name}: {bug!r}")
+            self._on_crash(f"{name}: {bug!r}")
         finally:
             del self._running[name]

@@ -304,8 +304,13 @@ class Weather:
     # -- people
 
     def _operator(self, event: Event) -> None:
-        """`detail` is a command; `share` below 1 sends it more than once, through both doors."""
-        spawn(None, self._operators.send(event.detail, event.target, event.share < 1), f"an operator: {event.detail}")
+        """`detail` is a command; `share` below 1 sends it more than once, through both doors. A cancel is for a machine that is
+        in a failover, where one is: to the others it says nothing."""
+        people = self._theatre.people
+        running = {row.machine for row in self._theatre.books.failovers(())} if event.detail == "cancel" else set()
+        meant = [place for place, person in enumerate(people) if int(person.id) in running] or range(len(people))
+        target = meant[event.target % len(meant)]
+        spawn(None, self._operators.send(event.detail, target, event.share < 1), f"an operator: {event.detail}")
 
     # -- shared
 

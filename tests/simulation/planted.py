@@ -65,7 +65,7 @@ def _stale_fence_accepted(plant: Any) -> None:
 def _blind_observer_trusted(plant: Any) -> None:
     from daemon.ingest import Ingest
 
-    plant(Ingest, "_path_fault", lambda self, partition: None)
+    plant(Ingest, "_path_fault", lambda self, partition, grace_s=None: None)
     plant(Ingest, "is_blind", lambda self, machine: None)
 
 
@@ -229,6 +229,43 @@ def _vm_of_a_lost_answer_forgotten(plant: Any) -> None:
     plant(CpuVmWatch, "_find_lost", look)
 
 
+def _a_step_raises(plant: Any) -> None:
+    from daemon.runner import Runner
+
+    async def step(self: Any, look: Any, step: Any) -> None:
+        raise KeyError("a bug in every step")
+
+    plant(Runner, "_step", step)
+
+
+def _a_probe_raises(plant: Any) -> None:
+    from daemon.prober import Prober
+
+    async def ask(self: Any, machine: Any, instance: Any) -> Any:
+        raise KeyError("a bug in every probe")
+
+    plant(Prober, "ask", ask)
+
+
+def _nothing_audited(plant: Any) -> None:
+    from adapters.sql.audit_tx import AuditStatements
+
+    plant(AuditStatements, "audit", lambda self, record: None)
+
+
+def _commands_not_answered(plant: Any) -> None:
+    from daemon.changes import Recorder
+
+    plant(Recorder, "_answer", lambda self, *what: None)
+
+
+def _cancel_ignored(plant: Any) -> None:
+    from machines import failover
+    from machines.signals import Decision
+
+    plant(failover, "_on_cancel", lambda machine, signal: Decision(machine))
+
+
 def story(*events: Event, minutes: int = 12, replicas: int = 1) -> Scenario:
     """One in which the safeguard is needed."""
     return Scenario("S0", "a story for one bug", {}, (replicas,), minutes, fixed=events)
@@ -257,6 +294,11 @@ PLANTED = (
     Planted("losers forgotten", story(Event(20, CRASH)), _orphans_never_looked_for, "cpu_standby"),
     Planted("VM made before it is claimed", with_vms(Event(20, "vm_is_deleted", 0)), _vm_made_before_it_is_claimed, "cpu_standby"),
     Planted("VM of a lost answer forgotten", with_vms(Event(20, "vm_is_deleted", 0), Event(21, "vm_provider_fails", 0, 200, "timeout_after compute.insert 0")), _vm_of_a_lost_answer_forgotten, "cpu_standby"),
+    Planted("a step raises", story(Event(20, CRASH)), _a_step_raises, "cpu_standby"),
+    Planted("a probe raises", story(Event(20, CRASH)), _a_probe_raises, "cpu_standby"),
+    Planted("nothing audited", story(Event(20, DIES)), _nothing_audited, "cpu_standby"),
+    Planted("commands not answered", story(Event(20, "operator", 0, 0, "failover")), _commands_not_answered, "cpu_standby"),
+    Planted("cancel ignored", story(Event(20, DIES), Event(75, "operator", 0, 0, "cancel")), _cancel_ignored, "cpu_standby"),
     Planted("silence alone kills", story(Event(20, "agent_dies", 0, 300)), _silence_alone_kills, "all"),
 )  # fmt: skip
 

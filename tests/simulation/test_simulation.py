@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import pytest
 
+from daemon.simulation.oracle import Oracle
 from daemon.simulation.run import simulate
 from daemon.simulation.scenarios import SCENARIOS, Scenario
 from daemon.simulation.shrink import shrink
 from daemon.simulation.weather import Event
 from tests.simulation.planted import PLANTED, Planted, planted
 
-FEW = ("claim not journaled", "silence alone kills", "old instance not fenced")
+FEW = ("claim not journaled", "silence alone kills", "old instance not fenced", "a step raises", "cancel ignored")
 """The others are looked for by `python -m tests.simulation.planted`."""
 
 
@@ -41,6 +42,16 @@ def test_no_invariant_breaks_in_a_few_minutes_of_bad_weather(name: str, seed: in
 def test_a_planted_bug_is_found(bug: Planted) -> None:
     with planted(bug):
         assert simulate(bug.seed, bug.scenario, bug.strategy).violations
+
+
+def test_an_oracle_that_cannot_look_is_a_violation(monkeypatch: pytest.MonkeyPatch) -> None:
+    def look(self: Oracle) -> None:
+        raise KeyError("a bug in the oracle")
+
+    monkeypatch.setattr(Oracle, "_check_unclaimed", look)
+    (violation,) = simulate(1, short("S1"), "all").violations
+    assert violation.invariant == "crash"
+    assert "a bug in the oracle" in violation.text
 
 
 def test_the_shortest_story_still_breaks_the_same_invariant() -> None:
