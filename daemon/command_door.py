@@ -59,9 +59,12 @@ class CommandDoor:
             await self._consumer.stop()
 
     async def _round(self) -> None:
-        for partition, records in (await self._consumer.poll(100, 0.5)).items():
+        """A commit that fails may leave out no record that was fetched: it comes after all of them."""
+        batches = await self._consumer.poll(100, 0.5)
+        for records in batches.values():
             await self._take_all(records)
-            await self._consumer.commit({partition: records[-1].offset + 1})
+        if batches:
+            await self._consumer.commit({partition: records[-1].offset + 1 for partition, records in batches.items()})
         await self._clock.breathe()
 
     async def _take_all(self, records: Sequence[Record]) -> None:

@@ -113,7 +113,8 @@ class Ingest:
         self._last_loop = clock.monotonic()
         self._owned_at = clock.monotonic()
         self._blind_now: str | None = None
-        self._blind_at = 0.0
+        self._blind_at = float("-inf")
+        """When it went blind, or saw again, last."""
         self._processed: dict[Partition, int] = {}
         self.beats = {True: 0, False: 0}
         """How many were heard: live ones, and those that were read back or came late."""
@@ -159,12 +160,17 @@ class Ingest:
         """For how long nothing is trusted; None while all is heard."""
         return None if self._blind_now is None else self._clock.monotonic() - self._blind_at
 
+    @property
+    def _trusted_for_s(self) -> float:
+        return 0.0 if self._blind_now is not None else self._clock.monotonic() - self._blind_at
+
     def is_blind(self, machine: Machine) -> str | None:
         """Why this machine's silence cannot be judged now."""
         partition = self._partition_for(machine)
         if partition not in self._paths:
             return "its partition is not owned by this replica"
-        return self._path_fault(partition) or self._mass_silence()
+        grace_s = self._policies.of(machine).grace_s(machine.interval_s)
+        return self._path_fault(partition, grace_s) or self._mass_silence()
 
     def follow(self, machine: Machine) -> None:
         """Judge the machine as its saved state says."""
@@ -341,7 +347,8 @@ class Ingest:
             if is_live:
                 self._sink.post(machine, Faulted(instance, beat.gpu))
         else:
-            self._sink.post(machine, Heard(instance, beat.boot_id, beat.interval_s, news.partition, is_live))
+            heard = Heard(instance, beat.boot_id, beat.interval_s, news.partition, is_live, self._trusted_for_s)
+            self._sink.post(machine, heard)
 
     def _remember(self, instance: InstanceId, beat: Heartbeat, is_live: bool) -> None:
         boots = self._boots.setdefault(instance, {})
@@ -402,9 +409,8 @@ class Ingest:
                     self._report(number, found)
 
     def _report(self, partition: int, found: Sequence[Silence]) -> None:
-        fault = self._path_fault(partition)
         for silence in found:
-            if fault is not None:
+            if self._path_fault(partition, silence.grace_s) is not None:
                 self._detector.rearm(silence.machine_id)
             else:
                 machine = MachineId(silence.machine_id)
@@ -429,8 +435,8 @@ class Ingest:
             return "no partition is assigned to us"
         return self._blind_now if not self._paths else None
 
-    def _path_fault(self, partition: int) -> str | None:
-        """Why nothing that is missing on this partition means anything now."""
+    def _path_fault(self, partition: int, grace_s: float | None = None) -> str | None:
+        """Why nothing that is missing on this partition means anything now, for a machine with this grace or for all."""
         path = self._paths.get(partition)
         if path is None:
             return "the partition is not ours"
@@ -442,7 +448,7 @@ class Ingest:
             return "our own consumer stands still"
         if self._is_behind(partition, path, now):
             return f"we lag behind on partition {partition}"
-        if self._detector.has_gap(partition):
+        if self._detector.has_gap(partition, grace_s):
             return f"the history of partition {partition} has a gap"
         return None
 

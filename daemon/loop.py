@@ -50,6 +50,7 @@ from machines.failover import (
     Won,
     decide,
 )
+from machines.hold import as_of_now
 from machines.journal import Entry, Mark
 from machines.model import (
     Debt,
@@ -198,6 +199,8 @@ class Loop:
                 self.forget(number)
             else:
                 self._follow_newer(machine)
+        if any(machine is None or machine.failover is None for machine in machines.values()):
+            self._queue.put_nowait(self._call_next)
 
     def take_settings(self, said: Said) -> None:
         """What was said of the whole fleet, as it is stored now: from here on it counts, the grace of every machine too."""
@@ -207,8 +210,9 @@ class Loop:
                 self.follow(machine)
 
     def _follow_newer(self, machine: Machine) -> None:
+        """Versions count within one life of the id: a machine that was removed and registered again begins with 1."""
         known = self._known.get(machine.id)
-        if known is None or known.version < machine.version:
+        if known is None or known.registered != machine.registered or known.version < machine.version:
             self.follow(machine)
 
     def ended(self, failover: FailoverId) -> asyncio.Event:
@@ -341,11 +345,19 @@ class Loop:
         if before is None:
             return None
         now = self._clock.now()
-        decision = decide(before, signal, now, self._policies.of(before))
+        decision = self._decision(before, signal, now)
         if decision.machine == before and not decision.effects:
             return Saved(before, before, decision, signal)
         machine = self._recorder.record(tx, before, signal, decision, now)
         return Saved(before, machine, decision, signal)
+
+    def _decision(self, machine: Machine, signal: Signal, now: datetime) -> Decision:
+        """A hold is judged by its real age, and stays written as it was: another replica has a clock of its own."""
+        asking = as_of_now(machine, now, self._clock.since)
+        decision = decide(asking, signal, now, self._policies.of(machine))
+        if asking is machine or decision.machine.hold != asking.hold:
+            return decision
+        return replace(decision, machine=replace(decision.machine, hold=machine.hold))
 
     async def _transact(self, work: Callable[[Tx], Saved | None]) -> Saved | None:
         for _ in range(_STALE_RETRIES):
@@ -421,7 +433,9 @@ class Loop:
             before = tx.machine(machine_id)
             if before is None:
                 return None
-            admission = admit(before, request, self._facts(tx, before), self._policies.of(before), self._clock.now())
+            now = self._clock.now()
+            asking = as_of_now(before, now, self._clock.since)
+            admission = admit(asking, request, self._facts(tx, before), self._policies.of(before), now)
             answer.append(admission)
             saved = self._save_admission(tx, before, admission)
             if also is not None:
@@ -447,7 +461,7 @@ class Loop:
             case Denied():
                 return None
         now = self._clock.now()
-        decision = decide(before, signal, now, self._policies.of(before))
+        decision = self._decision(before, signal, now)
         if decision.machine == before:
             return Saved(before, before, decision, signal)
         return Saved(before, self._recorder.record(tx, before, signal, decision, now), decision, signal)
@@ -457,7 +471,10 @@ class Loop:
 
         def read(tx: Tx) -> tuple[Machine, FleetFacts, Policy] | None:
             machine = tx.machine(machine_id)
-            return None if machine is None else (machine, self._facts(tx, machine), self._policies.of(machine))
+            if machine is None:
+                return None
+            asking = as_of_now(machine, self._clock.now(), self._clock.since)
+            return asking, self._facts(tx, machine), self._policies.of(machine)
 
         return await self._store.transact(read)
 
@@ -473,7 +490,8 @@ class Loop:
         rested = None if ended_at is None else self._clock.since(ended_at)
         suspected = self._clock.since(machine.suspicions[-1]) if machine.suspicions else None
         holder = None if machine.primary is None else tx.another_with(machine.primary, machine.id)
-        return FleetFacts(crowd, pause, readable, blind, rested, suspected, self._spending(tx), holder)
+        silence = self.silence_of(machine.id)
+        return FleetFacts(crowd, pause, readable, blind, rested, suspected, silence, self._spending(tx), holder)
 
     def _spending(self, tx: Tx) -> FleetSpending:
         """Counted only where a budget is set."""
@@ -482,10 +500,13 @@ class Loop:
         return tx.fleet_spending(self._clock.now() - timedelta(seconds=self._policies.fleet.spend_window_s))
 
     async def _call_next(self) -> None:
-        """A place is free: whoever is first in the queue is looked at now, and not only when it asks again."""
+        """A place is free: whoever is first in the queue is looked at now, and not only when it asks again. By the replica
+        that judges it: another one is blind for it, and asked there it would lose its place."""
         now = self._clock.now()
         for first in await self._store.transact(lambda tx: tx.queue(self._policies.fleet, now, _CALLED_AT_ONCE)):
-            self.post(first.machine, Due())
+            known = self._known.get(first.machine)
+            if known is not None and self.judges(known):
+                self.post(first.machine, Due())
 
     # -- the Fleet of the steps
 

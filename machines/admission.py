@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeAlias
 
 from machines.brake import Crowd, flaps, no_place, quarantined_until
 from machines.budget import NOTHING_SPENT, FleetSpending, Reservation, over_budget, reservation
+from machines.detector import Silence
 from machines.evidence import Judgement, Verdict, judge
 from machines.hold import held_until
 from machines.model import InstanceId, Machine, MachineId, Mode, Reason, Setting, Source, WaitsFor, Wishes, Word
@@ -20,6 +21,8 @@ from machines.states import State
 from machines.strategies.ladder import ladder
 
 UNREADABLE_PAUSE = "the pause flag cannot be read: pause or resume to write it anew"
+HEARD_AFTER_S = 5.0
+"""By so much a beat must be younger than the suspicion, to have come after it: log time runs a little late."""
 AUTOMATIC = frozenset({Reason.HEARTBEAT_LOST, Reason.NOTICE, Reason.FAULT})
 
 
@@ -67,6 +70,8 @@ class FleetFacts:
     """How long ago the machine's last automatic failover ended, however the time of day was stepped since."""
     suspected: timedelta | None = None
     """The same of the last time that it became suspect; None where that is not known better than by its record."""
+    silence: Silence | None = None
+    """As it is heard here, in log time; None where another replica judges the machine."""
     spending: FleetSpending = NOTHING_SPENT
     holder: MachineId | None = None
     """Another machine that has this one's instance too: whoever replaced it would stop what serves there."""
@@ -186,6 +191,7 @@ def checks(
     yield _evidence_is_fresh(machine, policy, now)
     judgement = _judged(machine, policy)
     yield _is_dead(judgement, now)
+    yield _is_silent(machine, facts, policy, now)
     yield _can_see(machine, facts, policy, now)
     yield _has_a_place(machine, request, judgement, facts, policy, now)
     spent = over_budget(reservation(machine, policy), machine, facts.spending, policy)
@@ -312,6 +318,25 @@ def _is_dead(judgement: Judgement, now: datetime) -> Check:
         stops = Delayed(because, now + timedelta(seconds=1))
     found, wanted = judgement.because, Verdict.DEAD.value
     return Check("confirmed_dead", found, stops, judgement.verdict.value, wanted, ("confirm_after_s",))
+
+
+def _is_silent(machine: Machine, facts: FleetFacts, policy: Policy, now: datetime) -> Check:
+    """An agent that reports a fault speaks all the same: what beats is failed over by itself only where the provider took
+    it away. A notice makes a machine suspect before its grace is over, and nothing is heard after that."""
+    rule, settings = "silent", ("grace_factor", "grace_floor_s", "grace_cap_s")
+    silence = facts.silence
+    if silence is None or facts.blind is not None:
+        return Check(rule, "its heartbeats are not heard here", settings=settings)
+    silent_s, grace_s = silence.silent_s, silence.grace_s
+    said = () if machine.evidence is None else machine.evidence.testimonies
+    spoke = facts.suspected is not None and silent_s + HEARD_AFTER_S < facts.suspected.total_seconds()
+    spoke |= any(one.source is Source.HEARTBEAT and one.word is Word.ALIVE for one in said)
+    beats = spoke and silent_s <= grace_s and not any(one.word is Word.GONE for one in said)
+    if not beats:
+        return Check(rule, f"last heard {silent_s:.0f} s ago", None, silent_s, grace_s, settings)
+    because = f"it beats, last {silent_s:.0f} s ago: whatever else does not answer, it is alive"
+    stops = Delayed(because, now + timedelta(seconds=policy.probe_every_s))
+    return Check(rule, because, stops, silent_s, grace_s, settings)
 
 
 def _can_see(machine: Machine, facts: FleetFacts, policy: Policy, now: datetime) -> Check:

@@ -112,6 +112,7 @@ class _Slots:
 
     def remove(self, index: int) -> None:
         self.deadline[index] = inf
+        self.grace[index] = inf
         self.ids[index] = -1
         self.free.append(index)
 
@@ -172,6 +173,7 @@ class Detector:
         fleet's policy gives to that interval.
         """
         if partition not in self._slots:
+            self.forget(machine_id)  # It speaks where another one listens.
             return
         slots, index = self._place(machine_id, partition)
         if slots.instance[index] != instance:
@@ -263,11 +265,11 @@ class Detector:
 
     def silence_of(self, machine_id: int) -> Silence | None:
         """For how long the machine has been silent in log time, and its grace; None where it is not judged here."""
-        place = self._where.get(machine_id)
-        if place is None:
+        partition, index = self._where.get(machine_id, (-1, 0))
+        slots, clock = self._slots.get(partition), self._clocks.get(partition)
+        if slots is None or clock is None:
             return None
-        slots, index = self._slots[place[0]], place[1]
-        sequence, silent_s = slots.sequence[index], self._clocks[place[0]].now - slots.heard[index]
+        sequence, silent_s = slots.sequence[index], clock.now - slots.heard[index]
         return Silence(machine_id, silent_s, slots.grace[index], None if sequence < 0 else sequence)
 
     def sequence_of(self, machine_id: int) -> int | None:
@@ -286,13 +288,16 @@ class Detector:
 
     # -- what may be trusted
 
-    def has_gap(self, partition: int) -> bool:
-        """Blind by its own history, until one grace period of whole log time lies after the gap."""
-        clock = self._clocks[partition]
+    def has_gap(self, partition: int, grace_s: float | None = None) -> bool:
+        """Blind by its own history, until one grace period of whole log time lies after the gap. Of a machine with this
+        grace; without one, of all that are judged there: one slow agent makes nobody else unseen."""
+        clock, slots = self._clocks.get(partition), self._slots.get(partition)
+        if clock is None or slots is None:
+            return True
         if clock.gap_at is None:
             return False
-        grace = self._slots[partition].grace
-        return clock.now - clock.gap_at <= max(grace, default=self._policy.grace_floor_s)
+        wanted = min(slots.grace, default=inf) if grace_s is None else grace_s
+        return clock.now - clock.gap_at <= (self._policy.grace_floor_s if wanted == inf else wanted)
 
     def machines(self) -> int:
         """No more than so many are watched: places that became free count too."""

@@ -15,7 +15,7 @@ from machines.model import Machine, Reason
 from machines.policy import Policy
 from machines.states import State
 
-_OF_A_SUSPECT = frozenset({"suspect", "evidence_fresh", "confirmed_dead"})
+_OF_A_SUSPECT = frozenset({"suspect", "evidence_fresh", "confirmed_dead", "silent"})
 """Rules that a machine which serves need not pass: they say whether it is dead at all."""
 
 
@@ -29,12 +29,12 @@ class Explanation:
     """What happens next by itself, in one sentence."""
 
 
-def explain(machine: Machine, facts: FleetFacts, policy: Policy, silence: Silence | None, now: datetime) -> Explanation:
+def explain(machine: Machine, facts: FleetFacts, policy: Policy, now: datetime) -> Explanation:
     """Of an automatic failover, were the gate asked for one now."""
     request = FailoverRequest(Reason.HEARTBEAT_LOST)
     rules = tuple(checks(machine, request, facts, policy, now))
     stopped_by = next((check for check in rules if check.stops is not None), None)
-    chain = (_heartbeat(machine, policy, silence), *rules)
+    chain = (_heartbeat(machine, policy, facts.silence), *rules)
     if machine.failover is not None:
         running = machine.failover
         sentence = f"failover {running.id} is at {running.rung.value}; its end decides"

@@ -190,7 +190,7 @@ def _on_heard(machine: Machine, signal: Heard, now: datetime) -> Decision:
         return Decision(heard)  # It was fenced, and the newest work is on the VM: a failover brings it to a GPU.
     match machine.state:
         case State.DETECTING if not _is_gone(machine.evidence):
-            return _resumed(heard, Trigger.HEARTBEAT_RESUMED, now)
+            return _resumed(_cleared(heard, signal, now), Trigger.HEARTBEAT_RESUMED, now)
         case State.FAILED:
             return _resumed(heard, Trigger.HEARTBEAT_RESUMED, now)
         case State.RECOVERED:
@@ -215,6 +215,13 @@ def _on_return(machine: Machine, running: Running) -> Decision:
 def _is_gone(evidence: Evidence | None) -> bool:
     """Stale beats may still arrive from a rental that the provider says has ended."""
     return evidence is not None and any(t.word is Word.GONE for t in evidence.testimonies)
+
+
+def _cleared(machine: Machine, signal: Heard, now: datetime) -> Machine:
+    """Where the observer was blind while the machine was suspect, that is no mark on the machine: else an outage of the
+    broker that comes a few times would put the whole fleet into quarantine."""
+    was_blind = machine.since is not None and signal.trusted_for_s < (now - machine.since).total_seconds()
+    return replace(machine, suspicions=machine.suspicions[:-1]) if was_blind else machine
 
 
 def _resumed(machine: Machine, trigger: Trigger, now: datetime) -> Decision:
@@ -277,7 +284,8 @@ def _on_probed(machine: Machine, signal: Probed, now: datetime, policy: Policy) 
         case Verdict.UNSURE:
             # The first words after a death are often still those of before: the second look comes soon.
             pause = min(policy.probe_every_s, policy.first_probe_again_s * 2 ** min(evidence.rounds - 1, 8))
-            return Decision(replace(looked, look_at=now + timedelta(seconds=pause), queued=None))
+            # Its place in the queue stays: a provider that does not answer for a moment takes nobody's turn.
+            return Decision(replace(looked, look_at=now + timedelta(seconds=pause)))
         case Verdict.DEAD:
             return _on_death(looked, now, policy, judgement.because)
         case _:

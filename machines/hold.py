@@ -7,9 +7,11 @@ And a machine whose beat token was revoked is silent until its agent has the nex
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from machines.elapsed import CLOCKS_DIFFER_S
 from machines.model import Hold, Machine
 from machines.policy import Policy
 from machines.states import State
@@ -32,6 +34,20 @@ def held_until(machine: Machine, policy: Policy) -> datetime | None:
     if hold is None:
         return None
     return hold.until or (hold.asked_at or hold.since) + timedelta(seconds=policy.boot_timeout_s)
+
+
+def as_of_now(machine: Machine, now: datetime, since: Callable[[datetime], timedelta]) -> Machine:
+    """The machine with its hold as old as it really is, where the time of day was stepped meanwhile: it holds no shorter and
+    no longer by that. `since` tells how long ago a moment was (`Clock.since`)."""
+    hold = machine.hold
+    if hold is None:
+        return machine
+    began = hold.asked_at or hold.since
+    step = now - since(began) - began
+    if abs(step) <= timedelta(seconds=CLOCKS_DIFFER_S):
+        return machine
+    asked_at, until = (None if at is None else at + step for at in (hold.asked_at, hold.until))
+    return replace(machine, hold=replace(hold, since=hold.since + step, asked_at=asked_at, until=until))
 
 
 def is_held(machine: Machine, now: datetime, policy: Policy) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from math import inf
 from typing import TypeAlias
 
 from machines.admission import FailoverRequest, Granted
@@ -41,6 +42,8 @@ class Heard:
     partition: int | None
     is_live: bool = True
     """False for a beat that is read back from before we judged its partition: no sign of life."""
+    trusted_for_s: float = inf
+    """For how long the observer has trusted what it hears; 0 while it is blind."""
 
 
 @dataclass(frozen=True, slots=True)

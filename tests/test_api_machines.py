@@ -263,7 +263,8 @@ async def test_a_silent_machine_is_not_explained_as_if_its_heartbeat_were_well(s
         await s.machine()
         found = await s.loop.at_the_gate(MachineId(123))
         assert found is not None
-        why = explain(*found, Silence(123, silent_s, 30.0, 5), s.clock.now())
+        machine, facts, policy = found
+        why = explain(machine, replace(facts, silence=Silence(123, silent_s, 30.0, 5)), policy, s.clock.now())
     first = why.chain[0]
     assert (first.rule, first.stops) == (rule, None)
     assert first.found.endswith("it is silent, which holds no failover back") is (rule == "silence")

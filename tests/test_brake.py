@@ -223,6 +223,45 @@ async def test_the_end_of_a_failover_calls_the_next_in_the_queue_at_once() -> No
         assert (MachineId(10), Due()) in posted
 
 
+async def test_only_the_replica_that_judges_a_machine_calls_it_from_the_queue() -> None:
+    """Asked elsewhere it would be told that the observer is blind, and lose its place."""
+    async with fleet(10) as f:
+        for number in range(1, 11):
+            await f.die(number)
+        f.s.loop.judges = lambda machine: machine.id == 9  # type: ignore[method-assign]
+        await f.s.loop._call_next()
+        items = [f.s.loop._queue.get_nowait() for _ in range(f.s.loop._queue.qsize())]
+        assert [item.machine for item in items if isinstance(item, _Posted) and item.signal == Due()] == [9]
+
+
+async def test_a_provider_that_does_not_answer_takes_nobody_s_place() -> None:
+    async with fleet(0) as f:
+        for number in range(1, 12):
+            await f.add(number)
+        for number in range(1, 11):
+            await f.die(number)
+            await f.s.clock.advance(1)
+        assert await f.queue() == [9, 10]
+        mute = Testimony(Source.PROVIDER, Word.UNKNOWN, "no answer: 502", f.s.clock.now())
+        await f.s.loop.apply(MachineId(9), Probed(InstanceId(1009), (mute,)))
+        await f.lose(1)
+        assert await f.confirm(10) is WAITING, "9 is ahead"
+        assert await f.confirm(9) is RUNNING
+
+
+async def test_suspects_from_before_a_step_back_of_the_clock_hold_nobody_up() -> None:
+    async with stage() as s:
+        f = Fleet(s)
+        for number in range(1, 9):
+            await f.add(number, priority=5)
+            await f.silence(number)  # Their agents died: they are watched, and never asked for.
+        await f.add(20)
+        await s.clock.advance(600)
+        plain = s.clock.now
+        s.clock.now = lambda: plain() - timedelta(hours=1)  # type: ignore[method-assign]
+        assert await f.die(20) is RUNNING
+
+
 async def test_a_host_has_its_own_cap_and_holds_nobody_else_up() -> None:
     async with stage() as s:
         f = Fleet(s)
@@ -295,6 +334,26 @@ async def test_a_flapping_machine_is_in_quarantine_and_a_person_lifts_it() -> No
         assert await f.confirm(1) is RUNNING
         await StormWatch(f.s.store, POLICY, f.s.clock).look()
         assert "machine-1-flapping" not in await f.alerts()
+
+
+async def test_what_the_observer_heard_while_it_was_blind_makes_no_machine_flap() -> None:
+    """An outage of the broker that comes a few times is no reason to leave the whole fleet alone for an hour."""
+    async with fleet(1) as f:
+        for trusted_for_s in (0.0, 2.0, 0.0, 2.0, 0.0):
+            await f.silence(1)
+            await f.s.clock.advance(40)
+            await f.s.loop.apply(MachineId(1), Heard(InstanceId(1001), "b1", 10.0, 0, trusted_for_s=trusted_for_s))
+        assert (await f.s.stored(1)).suspicions == ()
+        assert await f.die(1) is RUNNING
+        assert "machine-1-flapping" not in await f.alerts()
+
+
+async def test_a_silence_that_came_after_the_blindness_counts() -> None:
+    async with fleet(1) as f:
+        await f.silence(1)
+        await f.s.clock.advance(40)
+        await f.s.loop.apply(MachineId(1), Heard(InstanceId(1001), "b1", 10.0, 0, trusted_for_s=41.0))
+        assert len((await f.s.stored(1)).suspicions) == 1
 
 
 async def test_failures_in_a_row_suspend_automatic_action_until_a_person_resumes() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ from daemon.announce import Announcer
 from daemon.command_door import CommandDoor
 from events import topics
 from events.topics import Message
+from machines.errors import LogUnavailable
+from machines.ports import Partition
 from tests.test_api_stage import Stage, settle, stage
 
 
@@ -186,3 +189,32 @@ async def test_what_is_wrong_in_structured_mode_is_answered_under_the_events_id(
         assert (result["command_id"], result["status"], result["machine_id"]) == ("bad", "refused", 8)
         (letter,) = await told(s, topics.DEAD_LETTERS)
         assert json.loads(letter.value) == event, "kept as it was sent"
+
+
+async def test_a_commit_that_fails_leaves_out_nothing_that_was_fetched() -> None:
+    async with stage() as s:
+        taken: list[str] = []
+        commits: list[dict[Partition, int]] = []
+
+        class Twice:
+            """Records of two partitions, and a broker that is away when the first commit comes."""
+
+            async def poll(self, limit: int, timeout_s: float) -> dict[Partition, list[Any]]:
+                return {Partition("t", number): [SimpleNamespace(offset=4, name=f"c{number}")] for number in (0, 1)}
+
+            async def commit(self, offsets: dict[Partition, int]) -> None:
+                commits.append(dict(offsets))
+                raise LogUnavailable("the broker is away")
+
+        door = CommandDoor(
+            topics.COMMANDS, "g", s.log, s.services.commands, s.store, Announcer("test"), s.clock, lambda time: time
+        )
+
+        async def take(record: Any) -> None:
+            taken.append(record.name)
+
+        door._consumer, door._take = Twice(), take  # type: ignore[assignment, method-assign]
+        with pytest.raises(LogUnavailable):
+            await door._round()
+        assert taken == ["c0", "c1"]
+        assert commits == [{Partition("t", 0): 5, Partition("t", 1): 5}]

@@ -1,6 +1,7 @@
 """The command plane at its narrowest: one id, one effect, whoever comes first and however often."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 
@@ -124,14 +125,13 @@ async def test_a_cancel_that_meets_the_end_of_its_failover_is_answered(number):
         await s.machine()
         await s.services.commands.submit(failover(s))
         cancel = other(s, "cancel", "c1")
-        try:
+        with suppress(Problem):
             await interrupted(s, number, s.win, lambda: s.services.commands.submit(cancel))
-        except Problem as refused:
-            assert refused.code == "no_failover"
         if (await s.stored()).failover is not None:
             await s.win()  # It was cancelled before the end came.
         row = await s.store.transact(lambda tx: tx.command("c1"))
         assert row.answered_at is not None
+        assert row.status == "succeeded" or row.answer["code"] == "no_failover"
 
 
 @pytest.mark.parametrize("number", [2, 3])

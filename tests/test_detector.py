@@ -204,3 +204,33 @@ def test_a_replay_is_nothing_also_to_a_replica_that_did_not_hear_what_is_replaye
     story.detector.arm(1, 0, 11, 10.0, alert=True, boot_id="b1", sequence=7)
     assert [story.beat(sequence=number) for number in range(1, 8)] == [[]] * 7
     assert [news.beat.sequence for news in story.beat(sequence=8)] == [8]
+
+
+def test_a_machine_that_speaks_where_another_listens_is_not_judged_here_any_more():
+    story = armed()
+    story.detector.arm(1, 7, 11, 10.0, alert=False)
+    assert story.detector.partition_of(1) is None
+    story.tick(times=60)
+    assert story.silent() == []
+
+
+def test_one_slow_agent_makes_nobody_else_unseen_after_a_gap():
+    story = armed()
+    story.detector.arm(99, 0, 99, 86400.0, alert=False)
+    story.tick(5.0)
+    assert story.detector.has_gap(0)
+    story.tick(times=31)
+    assert not story.detector.has_gap(0)
+    assert not story.detector.has_gap(0, 30.0)
+    assert story.detector.has_gap(0, 600.0), "its own silence is not trusted yet"
+
+
+def test_the_grace_of_a_forgotten_machine_counts_for_nobody():
+    story = Story()
+    story.detector.arm(99, 0, 99, 86400.0, alert=False)
+    story.tick()
+    story.detector.forget(99)
+    story.tick(5.0)
+    assert story.detector.has_gap(0)
+    story.tick(times=6)
+    assert not story.detector.has_gap(0)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from machines.admission import Delayed, Denied, FailoverRequest, FleetFacts, Granted, Pause, admit, refusal
 from machines.brake import Crowd
+from machines.detector import Silence
 from machines.errors import IllegalTransition
 from machines.failover import (
     Admitted,
@@ -287,6 +288,38 @@ def test_a_blind_observer_needs_the_providers_own_word():
     assert isinstance(ask(blind="ticks do not come back"), Granted)
     confirmed = replace(DEAD.evidence, testimonies=(RUNNING, MUTE_PORT), dead_since=T0 - timedelta(hours=1), rounds=9)
     assert isinstance(ask(replace(DEAD, evidence=confirmed), blind="ticks do not come back"), Delayed)
+
+
+FAULTY = Testimony(Source.HEARTBEAT, Word.ALIVE, "it beats, but reports a fault: Xid 79", T0 - timedelta(seconds=40))
+
+
+def heard(seconds_ago):
+    return Silence(int(DEAD.id), seconds_ago, 30.0, 5)
+
+
+@pytest.mark.parametrize("provider", [OFFLINE, RUNNING])
+def test_what_beats_is_not_failed_over_whatever_else_does_not_answer(provider):
+    said = replace(
+        DEAD.evidence, testimonies=(FAULTY, provider, MUTE_PORT), dead_since=T0 - timedelta(hours=1), rounds=9
+    )
+    faulty = replace(DEAD, evidence=said)
+    delayed = ask(faulty, silence=heard(4.0))
+    assert isinstance(delayed, Delayed)
+    assert "it beats, last 4 s ago" in delayed.because
+    assert isinstance(ask(faulty, silence=heard(31.0)), Granted)
+    assert isinstance(ask(faulty, silence=None), Granted)
+
+
+def test_a_beat_that_came_after_the_suspicion_counts_whatever_began_it():
+    """A silent machine that speaks again with a fault stays suspect, and is alive."""
+    assert isinstance(ask(silence=heard(4.0), suspected=timedelta(seconds=60)), Delayed)
+    assert isinstance(ask(silence=heard(4.0), suspected=timedelta(seconds=3)), Granted)  # Noticed, and mute since.
+
+
+def test_what_the_provider_took_away_is_gone_though_stale_beats_arrive():
+    gone = replace(OFFLINE, word=Word.GONE, detail="no such instance")
+    said = replace(DEAD.evidence, testimonies=(FAULTY, gone))
+    assert isinstance(ask(replace(DEAD, evidence=said), silence=heard(4.0)), Granted)
 
 
 def test_stale_evidence_goes_back_to_the_probe():

@@ -32,7 +32,7 @@ from machines.failover import (
     Won,
     decide,
 )
-from machines.hold import without_token
+from machines.hold import as_of_now, is_held, without_token
 from machines.model import (
     DebtKind,
     Endpoint,
@@ -130,6 +130,17 @@ def test_the_gate_itself_refuses_a_held_machine_whatever_its_evidence_says():
     for blind in (None, "our own ticks do not come back"):
         answer = admit(held, request, replace(facts, blind=blind), POLICY, now)
         assert answer == Delayed("its primary is being started again", T0 + timedelta(seconds=BOOT_S))
+
+
+@pytest.mark.parametrize("step", [timedelta(hours=-1), timedelta(hours=1)])
+def test_a_hold_lasts_as_long_as_it_says_however_the_time_of_day_is_stepped(step):
+    held, _ = tell(CANCELLED_FENCED, StartAsked(OLD), after_s=5)
+    for after_s, is_over in ((10, False), (BOOT_S, False), (BOOT_S + 10, True)):
+        now = T0 + step + timedelta(seconds=after_s)
+        machine = as_of_now(held, now, lambda at, after_s=after_s: T0 + timedelta(seconds=after_s) - at)
+        assert is_held(machine, now, POLICY) is not is_over
+        assert bool(decide(machine, Due(), now, POLICY).effects) is is_over
+    assert as_of_now(held, T0 + timedelta(seconds=9), lambda at: T0 + timedelta(seconds=9) - at) is held
 
 
 def test_a_person_passes_the_hold_and_ends_it():

@@ -13,6 +13,7 @@ from adapters.sql.failovers_tx import FailoverStatements
 from adapters.sql.tables import FAILOVERS, MACHINES, PAUSES, THE_ONE
 from machines.admission import AUTOMATIC
 from machines.brake import Crowd, Spent, Storm
+from machines.elapsed import CLOCKS_DIFFER_S
 from machines.model import Machine, MachineId, Mode, Setting, WaitsFor
 from machines.policy import Policy
 from machines.states import State
@@ -41,7 +42,8 @@ _IN_FRONT = or_(
         or_(_m.queued_at < _MINE, and_(_m.queued_at == _MINE, _m.id < bindparam("own"))),
     ),
 )
-_MAY_TURN_OUT_DEAD = and_(_m.waits_for.is_(None), _m.since >= bindparam("silent_since"), _MORE_IMPORTANT)
+_SILENT_OF_LATE = _m.since.between(bindparam("silent_since"), bindparam("latest"))
+_MAY_TURN_OUT_DEAD = and_(_m.waits_for.is_(None), _SILENT_OF_LATE, _MORE_IMPORTANT)
 
 
 def _ahead(*waits_for: WaitsFor) -> ColumnElement[Any]:
@@ -92,6 +94,8 @@ class CrowdStatements(FailoverStatements):
             "queued_at": machine.queued.since if machine.queued else now,
             "asking_since": _asking_since(policy, now),
             "silent_since": now - timedelta(seconds=policy.gather_s),
+            "latest": now
+            + timedelta(seconds=CLOCKS_DIFFER_S),  # What began later than now began before a clock was stepped.
         }
         ahead, ahead_renting, waiting = self._connection.execute(_LINE, values).one()
         return Crowd(running, renting, on_host, ahead, ahead_renting, waiting)

@@ -109,7 +109,7 @@ async def explain(
     machine, facts, policy = found
     readiness = await services.readiness.readiness(machine, False)
     now = services.clock.now()
-    why = why_or_why_not(machine, facts, policy, services.loop.silence_of(machine.id), now)
+    why = why_or_why_not(machine, facts, policy, now)
     return JSONResponse(explanation(machine, why, readiness, now, policy, services.policies))
 
 

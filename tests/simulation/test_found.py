@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from adapters.virtual_clock import VirtualLoop, run_virtually
 from daemon.simulation.run import Outcome, simulate
 from daemon.simulation.scenarios import SCENARIOS
+from daemon.simulation.theatre import Plan, Theatre
 from daemon.simulation.weather import Event
+from machines.model import MachineId
 from tests.simulation.planted import story
 
 
@@ -76,3 +79,33 @@ def test_beats_from_before_a_notice_are_no_sign_of_life_after_it() -> None:
         minutes=25,
     )
     assert outcome.seen["edge detecting -> healthy"] == 0
+
+
+def test_a_machine_that_was_removed_and_registered_anew_is_followed_by_the_replica_that_judges_it() -> None:
+    """Its versions begin with 1 again, below those of the machine that it was."""
+
+    async def story(loop: VirtualLoop) -> None:
+        theatre = Theatre(Plan(1, 3, 2, ("cpu_standby",) * 3, "allowed"), loop)
+        theatre.begin()
+        for replica in theatre.replicas:
+            replica.start()
+        await theatre.clock.sleep(5.0)
+        await theatre.register()
+        await theatre.clock.sleep(60.0)
+        one, another = MachineId(1), MachineId(2)
+        new = next(person.instance for person in theatre.people if person.id == another)
+        daemons = [replica.daemon for replica in theatre.replicas if replica.daemon is not None]
+        (judge,) = [daemon for daemon in daemons if daemon.loop.judges(daemon.loop.known(one))]
+        (beside,) = [daemon for daemon in daemons if daemon is not judge]
+        for priority in range(50, 60):
+            await beside.registry.put(one, {"priority": priority}, "an operator")
+        await theatre.clock.sleep(5.0)
+        for gone in (one, another):
+            await beside.registry.remove(gone)
+        await beside.registry.put(one, {"strategy": "cpu_standby", "gpu_instance_id": int(new)}, "an operator")
+        await theatre.clock.sleep(5.0)
+        known = judge.loop.known(one)
+        assert known is not None
+        assert (known.primary, known.priority) == (new, 0)
+
+    run_virtually(story)
