@@ -194,12 +194,16 @@ class Loop:
         self.take_settings(said)
         newest = max([last, *rows])
         self._caught_up = (newest, frozenset(row for row in (*seen, *rows) if row > newest - _LATE_IDS))
+        has_ended = False
         for number, machine in machines.items():
+            known = self._known.get(number)
+            was_in_failover = known is not None and known.failover is not None
+            has_ended |= was_in_failover and (machine is None or machine.failover is None)
             if machine is None:
                 self.forget(number)
             else:
                 self._follow_newer(machine)
-        if any(machine is None or machine.failover is None for machine in machines.values()):
+        if has_ended:
             self._queue.put_nowait(self._call_next)
 
     def take_settings(self, said: Said) -> None:
