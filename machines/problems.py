@@ -27,6 +27,7 @@ STATUS_OF = {
     "no_primary": 409,
     "instance_in_use": 409,
     "not_suspect": 409,
+    "not_failed": 409,
     "unknown_machine": 404,
     "unknown_failover": 404,
     "invalid_parameter": 400,
