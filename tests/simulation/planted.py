@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -71,9 +72,17 @@ def _blind_observer_trusted(plant: Any) -> None:
 
 def _replay_trusted(plant: Any) -> None:
     from daemon.ingest import Ingest
+    from machines.detector import Detector
 
-    plain = Ingest._take_news
+    plain, hear = Ingest._take_news, Detector.hear
+
+    def hear_anything(self: Any, partition: int, beats: Any) -> Any:
+        sequences = self._slots[partition].sequence
+        sequences[:] = array("q", [-1] * len(sequences))
+        return hear(self, partition, beats)
+
     plant(Ingest, "_take_news", lambda self, news, is_live: plain(self, news, True))
+    plant(Detector, "hear", hear_anything)
 
 
 def _listing_read_as_all_gone(plant: Any) -> None:
@@ -134,7 +143,7 @@ def _act_beside(plain: Any) -> Any:
 def _debt_dropped(plant: Any) -> None:
     from machines import endings
 
-    plant(endings, "_debts_of_the_old", lambda machine, running, new: ())
+    plant(endings, "_debts_of_the_old", lambda *_: ())
 
 
 def _label_reused(plant: Any) -> None:
