@@ -327,17 +327,14 @@ class Loop:
 
     async def apply(self, machine_id: MachineId, signal: Signal) -> Saved | None:
         """Decide and save in one transaction, then act. None for an unknown machine. Raise StoreUnavailable."""
-        saved = await self._transact(lambda tx: self._decide(tx, machine_id, signal))
-        if saved is not None:
-            await self._act(saved)
-        return saved
+        return await self.apply_chosen(machine_id, lambda tx, machine: signal)
 
     async def apply_chosen(self, machine_id: MachineId, choose: Callable[[Tx, Machine], Signal]) -> Saved | None:
         """The same with a signal that is chosen, with whatever belongs to it, in the transaction that decides."""
 
         def work(tx: Tx) -> Saved | None:
             machine = tx.machine(machine_id)
-            return None if machine is None else self._decide(tx, machine_id, choose(tx, machine))
+            return None if machine is None else self._decide_on(tx, machine, choose(tx, machine))
 
         saved = await self._transact(work)
         if saved is not None:
@@ -346,8 +343,9 @@ class Loop:
 
     def _decide(self, tx: Tx, machine_id: MachineId, signal: Signal) -> Saved | None:
         before = tx.machine(machine_id)
-        if before is None:
-            return None
+        return None if before is None else self._decide_on(tx, before, signal)
+
+    def _decide_on(self, tx: Tx, before: Machine, signal: Signal) -> Saved:
         now = self._clock.now()
         decision = self._decision(before, signal, now)
         if decision.machine == before and not decision.effects:

@@ -94,8 +94,8 @@ class CrowdStatements(FailoverStatements):
             "queued_at": machine.queued.since if machine.queued else now,
             "asking_since": _asking_since(policy, now),
             "silent_since": now - timedelta(seconds=policy.gather_s),
-            "latest": now
-            + timedelta(seconds=CLOCKS_DIFFER_S),  # What began later than now began before a clock was stepped.
+            # What began later than now began before a clock was stepped.
+            "latest": now + timedelta(seconds=CLOCKS_DIFFER_S),
         }
         ahead, ahead_renting, waiting = self._connection.execute(_LINE, values).one()
         return Crowd(running, renting, on_host, ahead, ahead_renting, waiting)
