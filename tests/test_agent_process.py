@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from tests.servers.process import free_port
+
 ROOT = Path(__file__).parent.parent
 START = "import sys; from daemon.agent_process import main; sys.exit(main(sys.argv[1:]))"
 MEMORY_LIMIT_KB = 60 * 1024
@@ -159,9 +161,7 @@ def test_a_second_start_has_another_boot_id(tmp_path: Path) -> None:
 
 def test_it_waits_for_a_daemon_that_is_away_and_comes_back_on_the_same_address(tmp_path: Path) -> None:
     async def story() -> None:
-        with socket.socket() as reserved:
-            reserved.bind(("127.0.0.1", 0))
-            port = reserved.getsockname()[1]
+        port = free_port()
         async with agent(tmp_path, "--url", f"http://127.0.0.1:{port}", "--interval", "0.1") as child:
             assert (await child.status(3))["sent_ok"] is False
             for _ in range(2):

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from benchmarks import cli_start
 from daemon.cli_app import app
 from machines.states import EDGES, as_mermaid
+from tests.servers.process import free_port
 
 CLI = (sys.executable, "-W", "error", "-m", "daemon.cli")
 CLEAN_ENV = {name: value for name, value in os.environ.items() if not name.startswith("FAILOVERD_")}
@@ -220,13 +221,6 @@ def test_export_prints_both_contracts_without_a_daemon() -> None:
     code, text = invoke("export", "asyncapi", "--prefix", "eu.", "-o", "yaml")
     assert code == 0
     assert yaml.safe_load(text)["channels"]["commands"]["address"] == "eu.failover.commands.v1"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def test_a_daemon_that_does_not_answer_is_8_and_the_remedy_names_how_to_start_it() -> None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 
 STOP_LIMIT_S = 10.0
+SERVER_PORTS = range(10_000, 20_000)
+"""Below those that the kernel gives to clients (Linux from 32768), so that no connection takes one before its server."""
+_ports = cycle(random.sample(SERVER_PORTS, len(SERVER_PORTS)))
 
 
 class StartFailed(Exception):
@@ -86,11 +91,8 @@ class ServerProcess:
 
 
 def free_port() -> int:
-    """A port that nobody listens on now; it can be taken before it is used."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody listens on now, and that no other call of this process has been given."""
+    return next(port for port in _ports if is_free(port))
 
 
 def is_free(port: int) -> bool:

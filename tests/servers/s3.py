@@ -24,8 +24,6 @@ VARIABLE = "FAILOVERD_TEST_S3"
 """http://KEY:SECRET@host:port/bucket; everything of the run lies under a prefix of its own there."""
 BUCKET = "state"
 KEY, SECRET = "testtesttest", "secretsecret"
-_HIGHEST = 55535
-"""Each port also opens the one that is 10,000 higher."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +102,8 @@ class Weed:
     def _start(self) -> None:
         command = program()
         assert command is not None
-        ports = _ports(5)
+        # Each opens the one that is 10,000 higher too, which no call gives out.
+        ports = [free_port() for _ in range(5)]
         self.port, folder = ports[0], self._folder
         (folder / "data").mkdir(parents=True, exist_ok=True)
         options = [
@@ -143,15 +142,6 @@ def _named(url: str) -> Bucket:
     assert parts.hostname, f"{VARIABLE} names no host"
     endpoint = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
     return Bucket(endpoint, parts.path.strip("/"), parts.username or "", parts.password or "")
-
-
-def _ports(count: int) -> list[int]:
-    found: set[int] = set()
-    while len(found) < count:
-        port = free_port()
-        if port <= _HIGHEST:
-            found.add(port)
-    return list(found)
 
 
 def _takes(bucket: Bucket) -> bool:
