@@ -219,6 +219,7 @@ async def assemble(settings: Settings, around: Surroundings) -> Daemon:
     readiness = ReadinessPoll(loop, cloud, snapshots, volumes, policies, clock, contracts, cpu_cloud, vms)
     provider_watch = ProviderWatch(store, clock)
     readiness.on_listed = provider_watch.heard
+    runner.is_provider_out = provider_watch.is_out
     registry = Registry(
         store, loop, cloud, volumes, announcer, clock, makes_cpu_vms=cpu_cloud is not None, policies=policies
     )

@@ -26,6 +26,7 @@ from machines.policy import Policies
 from machines.ports import Clock, GpuCloud, Shell, SnapshotStore, VmWorkspaces, VolumeStore
 from machines.reputation import Reputation, boot_told
 from machines.saga import (
+    PROVIDER_UNAVAILABLE,
     STORE_UNAVAILABLE,
     Abandoned,
     Move,
@@ -153,6 +154,8 @@ class Runner:
         self._deployment = deployment
         self._tasks: dict[MachineId, asyncio.Task[None]] = {}
         self._again: set[MachineId] = set()
+        self.is_provider_out: Callable[[], bool] = lambda: False
+        """Is nothing to be had of the provider now, whatever is asked?"""
         self.on_try: Callable[[StepTry], object] = lambda one: None
         """Hears of every try of a step that has come to something."""
         self.on_crash: Callable[[asyncio.Task[None]], object] = lambda task: None
@@ -329,10 +332,8 @@ class Runner:
         except _Interrupted:
             log.info("step_interrupted", machine=ctx.machine.id, step=step.name, failover=ctx.failover_id)
             return
-        except StepError as error:
-            entry = self._entry_of(step.name, error)
-        except StoreUnavailable as error:
-            entry = self._broken_off(ctx, step.name, error)
+        except (StepError, StoreUnavailable) as error:
+            entry = self._entry_of(ctx, step.name, error)
         else:
             entry = Entry(step.name, Mark.DONE, self._clock.now(), output=as_output(output))
         self.on_try(StepTry(step.name, entry.mark, entry.code, self._clock.monotonic() - began, output))
@@ -348,13 +349,19 @@ class Runner:
         elif entry.until is not None:
             await self._wait(ctx.machine.id, ctx.failover, entry.until)
 
-    def _broken_off(self, ctx: StepContext, step: str, error: StoreUnavailable) -> Entry:
-        """An outage of the store is no answer of the step, and uses up none of its tries."""
-        before = sum(entry.step == step and entry.code == STORE_UNAVAILABLE for entry in ctx.entries)
+    def _outage_of(self, error: StepError | StoreUnavailable) -> str | None:
+        """The code of the outage that the error comes of; None where it is an answer, or may be this call's own trouble."""
+        if isinstance(error, StoreUnavailable):
+            return STORE_UNAVAILABLE
+        return PROVIDER_UNAVAILABLE if isinstance(error, Unknown) and self.is_provider_out() else None
+
+    def _broken_off(self, ctx: StepContext, step: str, code: str, error: Exception) -> Entry:
+        """An outage is no answer of the step, and uses up none of its tries."""
+        before = sum(entry.step == step and entry.code == code for entry in ctx.entries)
         delay = min(_LONGEST_UNKNOWN_DELAY_S, _UNKNOWN_DELAY_S * 2 ** min(before, 8))
         now = self._clock.now()
         until = now + timedelta(seconds=delay)
-        return Entry(step, Mark.WAITING, now, code=STORE_UNAVAILABLE, why=str(error), until=until)
+        return Entry(step, Mark.WAITING, now, code=code, why=str(error), until=until)
 
     async def _write(self, ctx: StepContext, entry: Entry) -> bool:
         """What came of a step is known: it is written however long that takes, or the step would begin again as if nobody
@@ -398,8 +405,10 @@ class Runner:
         except TimeoutError:
             return
 
-    def _entry_of(self, step: str, error: StepError) -> Entry:
-        now = self._clock.now()
+    def _entry_of(self, ctx: StepContext, step: str, error: StepError | StoreUnavailable) -> Entry:
+        outage, now = self._outage_of(error), self._clock.now()
+        if outage is not None:
+            return self._broken_off(ctx, step, outage, error)
         match error:
             case NotYet(why=why, delay=delay):
                 return Entry(step, Mark.WAITING, now, why=why, until=now + delay)
@@ -418,8 +427,9 @@ class Runner:
             until = self._clock.now() + error.delay
             entry = Entry(step.name, Mark.UNDO_WAITING, self._clock.now(), why=error.why, until=until)
         except (StepError, StoreUnavailable) as error:
-            until = self._clock.now() + timedelta(seconds=_UNDO_DELAY_S)
-            entry = Entry(step.name, Mark.UNDO_FAILED, self._clock.now(), why=str(error), until=until)
+            now, outage = self._clock.now(), self._outage_of(error)
+            until = now + timedelta(seconds=_UNDO_DELAY_S)
+            entry = Entry(step.name, Mark.UNDO_FAILED, now, code=outage, why=str(error), until=until)
         else:
             entry = Entry(step.name, Mark.UNDONE, self._clock.now())
         if await self._write(ctx, entry) and entry.until is not None:

@@ -23,7 +23,11 @@ from machines.reputation import Reputation
 T = TypeVar("T")
 
 STORE_UNAVAILABLE = "store_unavailable"
-"""The code of a wait that says nothing of its step: what the step did could not be written down."""
+"""What the step did could not be written down."""
+PROVIDER_UNAVAILABLE = "provider_unavailable"
+"""The provider answers nobody, or refuses our key."""
+_OUTAGES = (STORE_UNAVAILABLE, PROVIDER_UNAVAILABLE)
+"""The codes of waits that say nothing of their step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,7 @@ class Step(Generic[T]):
     """A named action, safe to run again, with an undo that is safe to run at any time.
 
     `tries` bounds starts that ended in a crash or an unknown outcome, `waits` bounds NotYet; where either runs out the
-    attempt unwinds with the code `late`. From an `irreversible` step on, cancel answers too late.
+    attempt unwinds with the code `late`. An outage of the store, or of the whole provider, uses up neither. From an `irreversible` step on, cancel answers too late.
     """
 
     name: str
@@ -151,7 +155,7 @@ class _Progress:
                 self.started = True
                 self.open_tries += 1
             case Mark.WAITING:
-                self.waits += entry.code != STORE_UNAVAILABLE
+                self.waits += entry.code not in _OUTAGES
                 self.open_tries = 0
             case Mark.DONE:
                 self.done = True
@@ -159,6 +163,8 @@ class _Progress:
                 self.refused = entry
             case Mark.UNDO_STARTED:
                 self.undo_tries += 1
+            case Mark.UNDO_FAILED:
+                self.undo_tries -= entry.code in _OUTAGES
             case _:
                 pass
         if entry.mark in _UNDO_MARKS:

@@ -1,13 +1,17 @@
 """From a journal to the next move: the same path for a fresh attempt, a running one and one found after a crash."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from machines.journal import Entry, Mark
 from machines.model import Rung
 from machines.saga import (
+    PROVIDER_UNAVAILABLE,
+    STORE_UNAVAILABLE,
     Abandoned,
     Run,
     Step,
@@ -103,6 +107,22 @@ def test_an_undo_that_never_ends_is_stuck_and_never_counts_as_gone():
 def test_an_undo_waits_too():
     entries = journal("a started", "a refused", "a undo_started", "a undo_waiting 20")
     assert next_move(STRATEGY, entries, T0) == Wait(T0 + timedelta(seconds=20))
+
+
+@pytest.mark.parametrize("outage", [STORE_UNAVAILABLE, PROVIDER_UNAVAILABLE])
+def test_an_outage_uses_up_no_try_and_no_wait(outage):
+    *before, wait = journal("a done", "b started", "b waiting 1")
+    entries = (*before, *(replace(wait, code=outage), before[-1]) * 50)
+    assert next_move(STRATEGY, entries, LATER) == Run(B)
+    assert isinstance(next_move(STRATEGY, entries + (wait, before[-1]) * 3, LATER), Undo), "other waits are counted"
+
+
+@pytest.mark.parametrize("outage", [STORE_UNAVAILABLE, PROVIDER_UNAVAILABLE])
+def test_an_outage_uses_up_no_try_of_an_undo(outage):
+    *before, failed = journal("a done", "b started", "b refused", "b undo_started", "b undo_failed 1")
+    entries = (*before, *(replace(failed, code=outage), before[-1]) * 50)
+    assert next_move(STRATEGY, entries, LATER) == Undo(B)
+    assert isinstance(next_move(STRATEGY, (*entries, failed, before[-1]), LATER), Stuck), "other failures are counted"
 
 
 def test_cancel_unwinds_before_the_point_of_no_return():
