@@ -15,7 +15,7 @@ from adapters.sql.executor import Store
 from adapters.sql.migration import check, upgrade
 from adapters.sql.store import SqlStore
 from adapters.system_clock import SystemClock, SystemRandom
-from adapters.vast import VastApi, VastBilling, VastCloud, VastSettings, VastVolumes, vast_client
+from adapters.vast import Circuit, VastApi, VastBilling, VastCloud, VastSettings, VastVolumes, vast_client
 from daemon.announce import Announcer
 from daemon.api.services import Services
 from daemon.api.wiring import limits, listener
@@ -156,12 +156,12 @@ async def assemble(settings: Settings, around: Surroundings) -> Daemon:
         PolicyBook(settings.policy, lambda policy: fitted(policy, clock)),
         settings.topics.prefix,
     )
-    cloud = VastCloud(
-        around.vast, clock, f"{deployment}-", VastSettings(), random, around.turns, around.shell.public_key
-    )
+    circuit = Circuit(clock)
+    vast = VastApi(around.vast, clock, random, VastSettings(), around.turns, circuit)
+    cloud = VastCloud(vast, clock, f"{deployment}-", VastSettings(), around.shell.public_key)
     kept = real_snapshots(settings.snapshots, store, around.shell, clock, deployment)
     snapshots: SnapshotStore = SimSnapshots(around.keeper) if kept is None else kept.store
-    volumes = VastVolumes(VastApi(around.vast, clock, random, VastSettings(), around.turns), clock)
+    volumes = VastVolumes(vast, clock)
     announcer = Announcer(deployment, prefix)
     tell_blindness = Blindness(store, clock, leases).tell
     loop = Loop(
@@ -219,7 +219,7 @@ async def assemble(settings: Settings, around: Surroundings) -> Daemon:
     readiness = ReadinessPoll(loop, cloud, snapshots, volumes, policies, clock, contracts, cpu_cloud, vms)
     provider_watch = ProviderWatch(store, clock)
     readiness.on_listed = provider_watch.heard
-    runner.is_provider_out = provider_watch.is_out
+    runner.is_provider_out = circuit.is_open
     registry = Registry(
         store, loop, cloud, volumes, announcer, clock, makes_cpu_vms=cpu_cloud is not None, policies=policies
     )
@@ -263,7 +263,7 @@ async def assemble(settings: Settings, around: Surroundings) -> Daemon:
         store,
         loop,
         credit,
-        VastApi(around.vast, clock, random, VastSettings(), around.turns),
+        vast,
         clock,
         deployment,
     )
@@ -300,6 +300,7 @@ async def assemble(settings: Settings, around: Surroundings) -> Daemon:
             ingest,
             publisher,
             readiness,
+            circuit,
             credit,
             leases,
             feed,
@@ -346,7 +347,7 @@ async def assemble(settings: Settings, around: Surroundings) -> Daemon:
         webhooks=webhooks,
         prepared_pools=PreparedPools(store, loop, fleet_cloud, clock, announcer),
         replicas=Replicas(store, loop, fleet_volumes, policies, clock, announcer),
-        bills=Bills(store, VastBilling(VastApi(around.vast, clock, random, VastSettings(), around.turns)), clock),
+        bills=Bills(store, VastBilling(vast), clock),
         orphans=OrphanInstances(store, fleet_cloud, policies, clock, deployment),
         volume_orphans=VolumeOrphans(store, fleet_volumes, policies, clock, deployment),
         readiness_every_s=around.readiness_every_s,

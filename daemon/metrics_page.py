@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 from adapters.sql.errors import StoreUnavailable
 from adapters.sql.executor import Store
 from adapters.sql.tx import Tx
+from adapters.vast import Circuit, CircuitState
 from daemon.credit import CreditWatch
 from daemon.event_feed import EventFeed
 from daemon.ingest import Ingest
@@ -59,6 +60,7 @@ class MetricsPage:
     ingest: Ingest
     publisher: Publisher
     readiness: ReadinessPoll
+    circuit: Circuit
     credit: CreditWatch
     leases: Leases
     feed: EventFeed
@@ -100,6 +102,9 @@ class MetricsPage:
         answers = self.readiness.answers
         asked = [] if answers is None else [(("vast",), float(answers))]
         yield _gauge("provider_up", "Did the provider's last listing come?", ("provider",), asked)
+        states: list[Row] = [(("vast", one.value), float(one is self.circuit.state)) for one in CircuitState]
+        text = "Open: the provider answers nobody, so nothing is sent but a probe now and then (half_open while it is out)."
+        yield _gauge("provider_circuit_state", text, ("provider", "state"), states)
         credit = self.credit.last_told
         known = [] if credit is None else [(("vast",), credit)]
         yield _gauge("provider_balance_dollars", "The account's credit, as last asked.", ("provider",), known)

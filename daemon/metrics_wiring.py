@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 
 from adapters.sql.executor import Store
-from adapters.vast import VastClient
+from adapters.vast import Circuit, VastClient
 from daemon.commands import Commands
 from daemon.credit import CreditWatch
 from daemon.event_feed import EventFeed
@@ -32,6 +32,7 @@ def measured(
     ingest: Ingest,
     publisher: Publisher,
     readiness: ReadinessPoll,
+    circuit: Circuit,
     credit: CreditWatch,
     leases: Leases,
     feed: EventFeed,
@@ -55,6 +56,7 @@ def measured(
         ingest,
         publisher,
         readiness,
+        circuit,
         credit,
         leases,
         feed,

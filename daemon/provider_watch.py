@@ -51,10 +51,6 @@ class ProviderWatch:
             self._refused_at = self._refused_at if self._refusals else self._clock.monotonic()
             self._refusals += 1
 
-    def is_out(self) -> bool:
-        """Is nothing to be had of it, whatever is asked: for its key is refused, or it has been away for long?"""
-        return self._problem is not None and (self._is_key_refused() or self._is_away())
-
     async def look(self) -> None:
         """Raise StoreUnavailable. Before the first listing nothing is known, so nothing changes."""
         if not self._was_heard:

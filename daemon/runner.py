@@ -51,7 +51,9 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 _UNKNOWN_DELAY_S, _LONGEST_UNKNOWN_DELAY_S = 2.0, 30.0
-"""Doubled with each try in a row whose outcome nobody knows: a provider that is out for minutes uses up no step's tries."""
+"""Doubled with each try in a row whose outcome nobody knows."""
+_LONGEST_OUTAGE_DELAY_S = 15.0
+"""The same in an outage: asking again sends nothing then, and a customer stands still."""
 _UNDO_DELAY_S = 15.0
 _LONGEST_NAP_S = 30.0
 """Then the clock is looked at again: it may have been stepped since the wait began."""
@@ -155,7 +157,7 @@ class Runner:
         self._tasks: dict[MachineId, asyncio.Task[None]] = {}
         self._again: set[MachineId] = set()
         self.is_provider_out: Callable[[], bool] = lambda: False
-        """Is nothing to be had of the provider now, whatever is asked?"""
+        """Does the provider answer nobody now, whatever is asked?"""
         self.on_try: Callable[[StepTry], object] = lambda one: None
         """Hears of every try of a step that has come to something."""
         self.on_crash: Callable[[asyncio.Task[None]], object] = lambda task: None
@@ -353,12 +355,13 @@ class Runner:
         """The code of the outage that the error comes of; None where it is an answer, or may be this call's own trouble."""
         if isinstance(error, StoreUnavailable):
             return STORE_UNAVAILABLE
-        return PROVIDER_UNAVAILABLE if isinstance(error, Unknown) and self.is_provider_out() else None
+        is_silence = isinstance(error, Unknown | NotYet)
+        return PROVIDER_UNAVAILABLE if is_silence and self.is_provider_out() else None
 
     def _broken_off(self, ctx: StepContext, step: str, code: str, error: Exception) -> Entry:
         """An outage is no answer of the step, and uses up none of its tries."""
         before = sum(entry.step == step and entry.code == code for entry in ctx.entries)
-        delay = min(_LONGEST_UNKNOWN_DELAY_S, _UNKNOWN_DELAY_S * 2 ** min(before, 8))
+        delay = min(_LONGEST_OUTAGE_DELAY_S, _UNKNOWN_DELAY_S * 2 ** min(before, 8))
         now = self._clock.now()
         until = now + timedelta(seconds=delay)
         return Entry(step, Mark.WAITING, now, code=code, why=str(error), until=until)
@@ -407,15 +410,13 @@ class Runner:
 
     def _entry_of(self, ctx: StepContext, step: str, error: StepError | StoreUnavailable) -> Entry:
         outage, now = self._outage_of(error), self._clock.now()
-        if outage is not None:
-            return self._broken_off(ctx, step, outage, error)
         match error:
             case NotYet(why=why, delay=delay):
-                return Entry(step, Mark.WAITING, now, why=why, until=now + delay)
+                return Entry(step, Mark.WAITING, now, code=outage, why=why, until=now + delay)
             case Refused(code=code, why=why):
                 return Entry(step, Mark.REFUSED, now, code=code, why=why)
-            case Unknown(why=why):
-                return Entry(step, Mark.UNKNOWN, now, why=why)
+            case _ if outage is not None:
+                return self._broken_off(ctx, step, outage, error)
             case _:
                 return Entry(step, Mark.UNKNOWN, now, why=str(error))
 
@@ -423,13 +424,12 @@ class Runner:
         assert step.undo is not None
         try:
             await step.undo(ctx)
-        except NotYet as error:
-            until = self._clock.now() + error.delay
-            entry = Entry(step.name, Mark.UNDO_WAITING, self._clock.now(), why=error.why, until=until)
         except (StepError, StoreUnavailable) as error:
-            now, outage = self._clock.now(), self._outage_of(error)
-            until = now + timedelta(seconds=_UNDO_DELAY_S)
-            entry = Entry(step.name, Mark.UNDO_FAILED, now, code=outage, why=str(error), until=until)
+            mark, delay = Mark.UNDO_FAILED, timedelta(seconds=_UNDO_DELAY_S)
+            if isinstance(error, NotYet):
+                mark, delay = Mark.UNDO_WAITING, error.delay
+            now = self._clock.now()
+            entry = Entry(step.name, mark, now, code=self._outage_of(error), why=str(error), until=now + delay)
         else:
             entry = Entry(step.name, Mark.UNDONE, self._clock.now())
         if await self._write(ctx, entry) and entry.until is not None:

@@ -163,7 +163,7 @@ class _Progress:
                 self.refused = entry
             case Mark.UNDO_STARTED:
                 self.undo_tries += 1
-            case Mark.UNDO_FAILED:
+            case Mark.UNDO_WAITING | Mark.UNDO_FAILED:
                 self.undo_tries -= entry.code in _OUTAGES
             case _:
                 pass

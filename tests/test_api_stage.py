@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from adapters.embedded_log import EmbeddedLog
 from adapters.sql.executor import Store
 from adapters.sql.store import SqlStore
+from adapters.vast import Circuit
 from daemon.announce import Announcer
 from daemon.api import Check, Services, create_app
 from daemon.api.limits import Limits
@@ -319,7 +320,19 @@ async def stage(
     feed, meters = EventFeed(store, clock, announcer), Meters(clock, "0.1.0")
     loop.on_saved, commands.on_asked = meters.saved, meters.command
     page = MetricsPage(
-        meters, store, loop, ingest, publisher, readiness, credit, Leases(store, clock, "one"), feed, clock, "", False
+        meters,
+        store,
+        loop,
+        ingest,
+        publisher,
+        readiness,
+        Circuit(clock),
+        credit,
+        Leases(store, clock, "one"),
+        feed,
+        clock,
+        "",
+        False,
     )
     services = Services(
         store,

@@ -17,7 +17,7 @@ from adapters.sim.faults import Fault, FaultKind
 from adapters.sim.instances import Instance as Rental
 from adapters.sim.server import SimServer, SimSettings
 from adapters.sim.settings import WorldSettings
-from adapters.vast import KeyDead, VastCloud, VastSettings, vast_client
+from adapters.vast import KeyDead, VastApi, VastCloud, VastSettings, vast_client
 from machines.errors import NotYet, Refused, StepError, Unknown
 from machines.model import Claim, InstanceId, Label, OfferQuery, Status, Workload
 from machines.ports import Random
@@ -44,7 +44,10 @@ class Place:
 
     def cloud(self, key: str = KEY, random: Random | None = None) -> VastCloud:
         client = vast_client(key, "http://vast.test", transport=httpx.ASGITransport(self.server.app))
-        return VastCloud(client, self.clock, "fo-dep1-", VastSettings(), random or EvenRandom())
+        settings = VastSettings()
+        return VastCloud(
+            VastApi(client, self.clock, random or EvenRandom(), settings), self.clock, "fo-dep1-", settings
+        )
 
     @property
     def truth(self) -> dict[int, Rental]:

@@ -76,19 +76,6 @@ async def test_a_provider_that_is_away_for_five_minutes_is_told_and_over_when_it
         assert await polled(s, watch, None) == []
 
 
-async def test_it_is_out_while_its_key_is_refused_and_while_it_is_away_for_long() -> None:
-    async with watched() as (s, watch):
-        assert not watch.is_out(), "nothing is known yet"
-        for fault, looks in ((REFUSED, 2), (AWAY, 9)):
-            await polled(s, watch, None)
-            await polled(s, watch, fault, looks - 1)
-            assert not watch.is_out()
-            await polled(s, watch, fault)
-            assert watch.is_out()
-        await polled(s, watch, None)
-        assert not watch.is_out()
-
-
 async def test_a_replica_that_has_asked_nothing_yet_ends_nothing() -> None:
     async with watched() as (s, watch):
         assert await polled(s, watch, REFUSED, 2) == [KEY_ALERT]

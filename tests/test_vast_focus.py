@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from adapters.vast import VastCloud, VastSettings, vast_client
+from adapters.vast import VastApi, VastCloud, VastSettings, vast_client
 from machines.errors import NotYet
 from machines.model import InstanceId, Label
 from tests.test_vast_provider import PREFIX, EvenRandom, VirtualClock, claim, row, virtual
@@ -62,7 +62,8 @@ class Market:
 
     def cloud(self) -> VastCloud:
         client = vast_client("k", "http://vast.test", transport=httpx.MockTransport(self.answer))
-        return VastCloud(client, VirtualClock(), PREFIX, VastSettings(), EvenRandom())
+        clock, settings = VirtualClock(), VastSettings()
+        return VastCloud(VastApi(client, clock, EvenRandom(), settings), clock, PREFIX, settings)
 
 
 @virtual

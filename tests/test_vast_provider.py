@@ -14,7 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import httpx
 
-from adapters.vast import VastCloud, VastSettings, vast_client
+from adapters.vast import VastApi, VastCloud, VastSettings, vast_client
 from machines.model import Claim, HostId, Label, LandlordId, Offer, OfferId, Workload
 
 P = ParamSpec("P")
@@ -118,7 +118,8 @@ class Provider:
 
     def cloud(self, settings: VastSettings | None = None, prefix: str = PREFIX) -> VastCloud:
         client = vast_client("k-123", "http://vast.test", transport=httpx.MockTransport(self.answer))
-        return VastCloud(client, VirtualClock(), prefix, settings or VastSettings(), EvenRandom())
+        clock, settings = VirtualClock(), settings or VastSettings()
+        return VastCloud(VastApi(client, clock, EvenRandom(), settings), clock, prefix, settings)
 
     async def answer(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)

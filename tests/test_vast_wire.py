@@ -9,7 +9,7 @@ import pytest
 from adapters.sim.faults import Fault, FaultKind
 from adapters.sim.server import SimServer, SimSettings
 from adapters.system_clock import SystemClock, SystemRandom
-from adapters.vast import VastCloud, VastSettings, vast_client
+from adapters.vast import VastApi, VastCloud, VastSettings, vast_client
 from machines.errors import NotYet, Unknown
 from machines.model import Claim, InstanceId, Label, OfferQuery, Status, Workload
 
@@ -21,7 +21,8 @@ async def test_a_lost_create_over_the_wire_is_adopted_and_destroyed_in_a_world_t
     url = f"http://127.0.0.1:{await server.listen()}"
     try:
         async with vast_client("any", url) as client:
-            cloud = VastCloud(client, clock, "fo-", VastSettings(timeout_s=0.5), SystemRandom())
+            settings = VastSettings(timeout_s=0.5)
+            cloud = VastCloud(VastApi(client, clock, SystemRandom(), settings), clock, "fo-", settings)
             offer = (await cloud.search(OfferQuery(None, 1, 32.0, 5.0, 0.5)))[0]
             claim = Claim(Label("fo-1"), offer, clock.now(), Workload())
             server.world.faults.order(Fault(FaultKind.TIMEOUT_AFTER, "create_instance", count=1), clock.now(), None)

@@ -6,6 +6,7 @@ at a simulator (facts/vast-api.md, section 16).
 
 from adapters.vast.account import Account
 from adapters.vast.billing import VastBilling
+from adapters.vast.circuit import Circuit, CircuitState
 from adapters.vast.client import VastApi, VastClient, vast_client
 from adapters.vast.cloud import VastCloud
 from adapters.vast.pacer import Turns
@@ -15,6 +16,8 @@ from adapters.vast.volumes import VastVolumes
 
 __all__ = [
     "Account",
+    "Circuit",
+    "CircuitState",
     "KeyDead",
     "Turns",
     "VastApi",

@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import structlog
 
+from adapters.vast.circuit import Circuit
 from adapters.vast.pacer import Pacer, Turns
 from adapters.vast.replies import KeyDead, Kind, Reply, read_reply, wait_s
 from adapters.vast.settings import LIST, VAST_URL, Route, VastSettings
@@ -72,13 +73,16 @@ class VastApi:
         random: Random,
         settings: VastSettings,
         turns: Turns | None = None,
+        circuit: Circuit | None = None,
     ) -> None:
-        """`turns`: where several daemons use one key, what keeps them together under the provider's thresholds."""
+        """`turns`: where several daemons use one key, what keeps them together under the provider's thresholds. `circuit`:
+        where several of these use one key, what they know together of whether it answers."""
         self._client = client
         self._clock = clock
         self._random = random
         self._settings = settings
         self._pacer = Pacer(clock, settings, turns)
+        self._circuit = circuit or Circuit(clock)
         self._may_send: Callable[[], None] = lambda: None
 
     def on_behalf_of(self, may_send: Callable[[], None]) -> VastApi:
@@ -100,11 +104,12 @@ class VastApi:
         a query that is a function is asked after that.
 
         Raise NotYet where nothing happened (throttled, or a create that never left), KeyDead, and Unknown where the
-        answer was lost.
+        answer was lost; the same at once, and nothing is sent, while the provider answers nobody.
         """
         failed = throttled = 0
         waited_s = 0.0
         while True:
+            self._circuit.check(route.is_repeatable)
             asked = self._clock.monotonic()
             try:
                 await self._pacer.turn(route)
@@ -113,9 +118,11 @@ class VastApi:
                 if waited_s >= _WORTH_TELLING_S and route is not LIST:  # A listing is everybody's.
                     log.info("waited_for_the_provider", call=f"{route.method} {route.path}", seconds=round(waited_s, 1))
                     waited_s = 0.0
-            self._may_send()
-            sending()
-            outcome = await self._attempt(route, number, body, query() if callable(query) else query)
+            with self._circuit.passage(route.is_repeatable):
+                self._may_send()
+                sending()
+                outcome = await self._attempt(route, number, body, query() if callable(query) else query)
+                self._learn(route, outcome)
             if isinstance(outcome, Reply) and outcome.kind is Kind.THROTTLED:
                 throttled += 1
                 await self._pause_after_throttle(route, outcome, throttled)
@@ -167,6 +174,14 @@ class VastApi:
             return error
         return read_reply(response)
 
+    def _learn(self, route: Route, outcome: Reply | Exception) -> None:
+        """A rate limit says nothing of whether anything would be answered."""
+        if isinstance(outcome, Exception) or outcome.kind is Kind.TRANSIENT:
+            self._circuit.failed(Unknown(_lost(route, outcome)))
+        elif outcome.kind is not Kind.THROTTLED:
+            problem = _problem(route, outcome)
+            self._circuit.answered() if problem is None else self._circuit.failed(problem)
+
     async def _pause_after_throttle(self, route: Route, reply: Reply, times: int) -> None:
         """Nothing happened, so any method may be called again; but all callers of the route wait. A little longer than
         asked, for another daemon on the same key was told the same and would meet us there again."""
@@ -181,7 +196,7 @@ class VastApi:
 
     def _give_up_or_pause(self, route: Route, outcome: Reply | Exception, times: int) -> None:
         was_unsent = isinstance(outcome, _UNSENT)
-        why = f"{route.method} {route.path}: {_describe(outcome)}"
+        why = _lost(route, outcome)
         cause = outcome if isinstance(outcome, Exception) else None
         if not (was_unsent or route.is_repeatable):
             raise Unknown(why) from cause
@@ -203,11 +218,23 @@ def _url(base: httpx.URL, path: str, query: tuple[tuple[str, str], ...] | None) 
 
 
 def _understood(route: Route, reply: Reply) -> Reply:
-    if reply.kind is Kind.KEY_DEAD or (reply.kind is Kind.DENIED and not route.denies):
-        raise KeyDead(f"Vast does not accept our key: {reply}")
-    if reply.kind is Kind.BROKEN:
-        raise Unknown(f"{route.method} {route.path}: no usable answer: {reply}")
+    problem = _problem(route, reply)
+    if problem is not None:
+        raise problem
     return reply
+
+
+def _problem(route: Route, reply: Reply) -> Unknown | None:
+    """Why the reply answers nothing; None where it does."""
+    if reply.kind is Kind.KEY_DEAD or (reply.kind is Kind.DENIED and not route.denies):
+        return KeyDead(f"Vast does not accept our key: {reply}")
+    if reply.kind is Kind.BROKEN:
+        return Unknown(f"{route.method} {route.path}: no usable answer: {reply}")
+    return None
+
+
+def _lost(route: Route, outcome: Reply | Exception) -> str:
+    return f"{route.method} {route.path}: {_describe(outcome)}"
 
 
 def _describe(outcome: Reply | Exception) -> str:

@@ -11,8 +11,6 @@ from collections.abc import Callable, Collection
 from copy import copy
 from datetime import datetime, timedelta
 
-import httpx
-
 from adapters.vast.account import (
     Account,
     attach_ssh_key,
@@ -26,7 +24,6 @@ from adapters.vast.creates import Creates
 from adapters.vast.listing import SharedListing
 from adapters.vast.logs import read_logs
 from adapters.vast.offers import search_offers
-from adapters.vast.pacer import Turns
 from adapters.vast.rental import contract_in, create_body, refusal, why_not_created
 from adapters.vast.replies import Kind, Reply
 from adapters.vast.rows import BadRow, instance_from
@@ -34,21 +31,14 @@ from adapters.vast.settings import CHANGE, CREATE, DESTROY, LIST, REBOOT, SHOW, 
 from adapters.vast.taken import Taken
 from machines.errors import NotYet, Refused, StepError, Unknown
 from machines.model import Claim, HostId, Instance, InstanceId, Label, Listing, Offer, OfferQuery
-from machines.ports import Clock, Random
+from machines.ports import Clock
 
 
 class VastCloud:
     """The adapter of the port GpuCloud. `label_prefix` begins every label of this deployment; others are not touched."""
 
     def __init__(
-        self,
-        client: httpx.AsyncClient,
-        clock: Clock,
-        label_prefix: str,
-        settings: VastSettings,
-        random: Random,
-        turns: Turns | None = None,
-        public_key: str = "",
+        self, api: VastApi, clock: Clock, label_prefix: str, settings: VastSettings, public_key: str = ""
     ) -> None:
         """`public_key` is what new rentals get through the account, and older ones by `attach_key`."""
         if not label_prefix:
@@ -57,7 +47,7 @@ class VastCloud:
         self._label_prefix = label_prefix
         self._public_key = public_key
         self._settings = settings
-        self._api = VastApi(client, clock, random, settings, turns)
+        self._api = api
         self._listing = SharedListing(self._api, clock, settings, label_prefix)
         self._creates = Creates(clock)
         self._taken = Taken(clock)
