@@ -118,6 +118,8 @@ class Ingest:
         self._processed: dict[Partition, int] = {}
         self.beats = {True: 0, False: 0}
         """How many were heard: live ones, and those that were read back or came late."""
+        self.on_gaps: Callable[[Sequence[float]], object] = lambda gaps: None
+        """Hears of the seconds between live beats, as they come."""
 
     # -- what others ask
 
@@ -334,8 +336,11 @@ class Ingest:
         """Live beats were appended while we judged, and just now; what is read back from before, or long after, tells where
         each machine stood."""
         self.beats[is_live] += len(beats)
-        for news in self._detector.hear(partition, beats):
+        gaps: list[float] | None = [] if is_live else None
+        for news in self._detector.hear(partition, beats, gaps):
             self._take_news(news, is_live)
+        if gaps:
+            self.on_gaps(gaps)
 
     def _take_news(self, news: News, is_live: bool) -> None:
         beat = news.beat

@@ -7,6 +7,7 @@ daemon's clock.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 
 import httpx
@@ -35,6 +36,9 @@ class Meters:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         Info("failoverd_build", "The version that runs.", registry=self.registry).info({"version": version})
+        self._gaps = self._seconds(
+            "failoverd_heartbeat_interval_seconds", "Between two live heartbeats of one agent, in log time."
+        )
         self._detected = self._seconds(
             "failoverd_detection_latency_seconds",
             "From the last heartbeat until the silence was noticed, in log time.",
@@ -73,6 +77,11 @@ class Meters:
             registry=self.registry,
             buckets=_CALL_BUCKETS,
         )
+
+    def gaps(self, seconds: Sequence[float]) -> None:
+        """So long after the beat before them these live ones came."""
+        for one in seconds:
+            self._gaps.observe(one)
 
     def saved(self, saved: Saved) -> None:
         """A decision: something was noticed, has to wait, or has ended."""

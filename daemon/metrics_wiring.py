@@ -43,6 +43,7 @@ def measured(
     """The page of one daemon; from now on its parts are measured."""
     meters = Meters(clock, version)
     loop.on_saved = meters.saved
+    ingest.on_gaps = meters.gaps
     runner.on_try = meters.step
     commands.on_asked = meters.command
     if notifying is not None:

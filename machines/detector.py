@@ -212,8 +212,9 @@ class Detector:
 
     # -- the hot path
 
-    def hear(self, partition: int, beats: Iterable[Heartbeat]) -> list[News]:
-        """Store the deadlines of a batch; give back what is news, in order.
+    def hear(self, partition: int, beats: Iterable[Heartbeat], gaps: list[float] | None = None) -> list[News]:
+        """Store the deadlines of a batch; give back what is news, in order. To `gaps` the seconds of log time are added
+        that lie between each beat and the one before it of the same life of the agent.
 
         Order is (instance, boot id, sequence): an older sequence of the same boot changes nothing, and an instance
         that is not the machine's primary never refreshes it.
@@ -233,6 +234,8 @@ class Detector:
             if boot[index] == hash(beat.boot_id):
                 if beat.sequence <= sequence[index]:
                     continue
+                if gaps is not None and sequence[index] >= 0:
+                    gaps.append(now - heard[index])
                 is_new_boot = False
             else:
                 is_new_boot = True

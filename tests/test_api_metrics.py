@@ -73,7 +73,10 @@ async def test_what_happens_is_counted_and_timed() -> None:
         s.services.metrics.meters.step(StepTry("restore", Mark.REFUSED, "restore_failed", 61.0))  # type: ignore[attr-defined]
         restored = StepTry("restore", Mark.DONE, None, 9.0, RestoreReport(2_000_000, 9.0))
         s.services.metrics.meters.step(restored)  # type: ignore[attr-defined]
+        s.services.metrics.meters.gaps([9.5, 10.5])  # type: ignore[attr-defined]
         told = await scraped(s)
+        assert told["failoverd_heartbeat_interval_seconds_sum"] == 20
+        assert told["failoverd_heartbeat_interval_seconds_bucket{le=10.0}"] == 1
         assert told["failoverd_detection_latency_seconds_sum{signal=heartbeat_missed}"] == 32.5
         assert told["failoverd_failovers_total{outcome=succeeded,trigger=http}"] == 1
         assert told["failoverd_failover_duration_seconds_sum{outcome=succeeded,trigger=http}"] == 40

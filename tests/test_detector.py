@@ -51,6 +51,24 @@ def test_a_beating_machine_is_not_silent():
         assert story.silent() == []
 
 
+def test_the_time_between_beats_of_one_life_is_told():
+    story, gaps = armed(), []
+
+    def hears(sequence, boot="b1", instance=11):
+        story.detector.hear(0, [Heartbeat(1, instance, boot, sequence, 10.0)], gaps)
+
+    for sequence, seconds in ((2, 10), (3, 12), (3, 5)):
+        story.tick(times=seconds)
+        hears(sequence)
+    assert gaps == [10.0, 12.0], "a beat that comes again is none"
+    hears(1, boot="b2")
+    hears(9, instance=12)
+    assert len(gaps) == 2, "nor is the first of another life, or one of a stranger"
+    story.tick(times=9)
+    hears(2, boot="b2")
+    assert gaps[2:] == [9.0]
+
+
 def test_silence_beyond_grace_is_reported_once():
     story = armed()
     story.tick(times=30)

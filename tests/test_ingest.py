@@ -69,6 +69,8 @@ async def test_beats_from_before_the_assignment_are_history_and_later_ones_are_l
     ingest = Ingest(IngestSettings(topics.HEARTBEATS, 1), log, Detector(policy), policy, clock, "d1", sink)
     ingest.know(lambda: (MACHINE,))
     ingest.follow(MACHINE)
+    gaps: list[float] = []
+    ingest.on_gaps = gaps.extend
     running = asyncio.create_task(ingest.run())
     try:
         await until(lambda: ingest.heard(InstanceId(7001)) is not None)
@@ -81,6 +83,7 @@ async def test_beats_from_before_the_assignment_are_history_and_later_ones_are_l
         await until(lambda: len(sink.posted) > len(history))
         fresh = sink.posted[len(history) :]
         assert all(isinstance(signal, Heard) and signal.is_live for signal in fresh)
+        assert len(gaps) == 1, "only live beats tell how evenly agents beat"
         await log.append(shutdown("b1"))
         await until(lambda: isinstance(sink.posted[-1], Noticed))
     finally:
