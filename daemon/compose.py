@@ -68,6 +68,7 @@ from daemon.setting_parts import (
 )
 from daemon.settings import Settings
 from daemon.snapshot_wiring import real_snapshots
+from daemon.standing_back import StandingBack
 from daemon.state_folder import StateFolder
 from daemon.store_watch import StoreWatch
 from daemon.storm import StormWatch
@@ -336,6 +337,7 @@ async def assemble(settings: Settings, around: Surroundings) -> Daemon:
         commands=commands,
         desk=desk,
         same_policy=SamePolicy(store, leases, policies, clock),
+        standing_back=StandingBack(store, leases, ingest, circuit.is_open, clock),
         door=door,
         publisher=publisher,
         schedule=around.timetable,

@@ -116,6 +116,7 @@ class Ingest:
         self._blind_at = float("-inf")
         """When it went blind, or saw again, last."""
         self._processed: dict[Partition, int] = {}
+        self._stands_back = self._has_left = False
         self.beats = {True: 0, False: 0}
         """How many were heard: live ones, and those that were read back or came late."""
         self.on_gaps: Callable[[Sequence[float]], object] = lambda gaps: None
@@ -208,6 +209,10 @@ class Ingest:
             return machine.partition
         return int(machine.id) % count
 
+    def stand_back(self, stands_back: bool) -> None:
+        """Leave all partitions to the group's other members, from now on or no more."""
+        self._stands_back = stands_back
+
     # -- the tasks
 
     async def run(self) -> None:
@@ -237,6 +242,11 @@ class Ingest:
 
     async def _consume(self) -> None:
         while True:
+            if self._stands_back != self._has_left:
+                await self._leave_or_join()
+            if self._has_left:
+                await self._clock.sleep(self._clock.real(0.5))
+                continue
             try:
                 await self._take_over()
                 batches = await self._consumer.poll(500, 0.2)
@@ -254,6 +264,14 @@ class Ingest:
                     self._processed[partition] = records[-1].offset + 1
             self._last_loop = self._clock.monotonic()
             await self._clock.breathe()
+
+    async def _leave_or_join(self) -> None:
+        self._has_left = self._stands_back
+        if self._has_left:
+            await self._consumer.stop()
+        else:
+            self._last_loop = self._owned_at = self._clock.monotonic()
+            await self._consumer.start()
 
     def _stood_still(self) -> None:
         for path in self._paths.values():
@@ -434,6 +452,8 @@ class Ingest:
     def _unowned(self) -> str | None:
         """A client that lost its broker loses its partitions too: without any, nothing is heard at all."""
         now = self._clock.monotonic()
+        if self._has_left:
+            return None
         if self._paths:
             self._owned_at = now
         if now - self._owned_at > self._settings.blind_after_s:

@@ -16,7 +16,7 @@ from adapters.sql.errors import StoreUnavailable
 from adapters.sql.executor import Store
 from adapters.sql.tx import Tx
 from machines.errors import Fenced, Stale
-from machines.lease import FLEET, Lease, LeaseTimes, LeaseWatch
+from machines.lease import FLEET, Lease, LeaseTimes, LeaseWatch, is_work
 from machines.ports import Clock
 
 log = structlog.get_logger(__name__)
@@ -34,6 +34,7 @@ class Leases:
         self._times = times or LeaseTimes()
         self._watch = LeaseWatch(self._times)
         self._until: dict[str, float] = {}
+        self._stands_back = False
         self.replica = replica
 
     # -- what others ask
@@ -50,7 +51,7 @@ class Leases:
 
     def is_free(self, name: str) -> bool:
         """Is it worth an `acquire`, by what was last seen?"""
-        return self._watch.is_free(name, self.replica, self._clock.monotonic())
+        return not self._leaves(name) and self._watch.is_free(name, self.replica, self._clock.monotonic())
 
     def is_anothers(self, lease: Lease) -> bool:
         """Does a replica that lives hold it, and not we?"""
@@ -70,6 +71,8 @@ class Leases:
         lease is taken from another replica; where it raises Stale, nothing is taken. Raise StoreUnavailable."""
         if self.holds(name):
             return True
+        if self._leaves(name):
+            return False
         began = self._clock.monotonic()
 
         def take(tx: Tx) -> str | None:
@@ -90,6 +93,16 @@ class Leases:
         if former is not None:
             log.warning("lease_taken_over", lease=name, former_replica=former, replica=self.replica)
         return True
+
+    def stand_back(self, stands_back: bool) -> None:
+        """Leave all work to other replicas, from now on or no more. Its leases lapse, and are not given back: what is under
+        way is cut off as a death would, and whoever takes it over raises the fence."""
+        self._stands_back = stands_back
+        for name in [name for name in self._until if self._leaves(name)]:
+            self.forget(name)
+
+    def _leaves(self, name: str) -> bool:
+        return self._stands_back and is_work(name)
 
     def forget(self, name: str) -> None:
         """What it was for has ended; its row went with the end."""

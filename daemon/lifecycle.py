@@ -12,7 +12,7 @@ import structlog
 from adapters.gce import ComputeWire
 from adapters.sql.executor import Store
 from adapters.vast import VastCloud
-from daemon import life_sign, notifying, retention
+from daemon import life_sign, notifying, retention, standing_back
 from daemon.bills import Bills
 from daemon.command_door import CommandDoor
 from daemon.commands import Commands
@@ -37,6 +37,7 @@ from daemon.same_policy import SamePolicy
 from daemon.settings import Settings
 from daemon.snapshot_keeping import SnapshotKeeping
 from daemon.snapshot_watch import SnapshotWatch
+from daemon.standing_back import StandingBack
 from daemon.storm import StormWatch
 from daemon.surroundings import ApiDoor, Job, PlannedJob, Timetable
 from daemon.sweep import Sweep
@@ -73,6 +74,7 @@ class Daemon:
     commands: Commands
     desk: PolicyDesk
     same_policy: SamePolicy
+    standing_back: StandingBack
     door: CommandDoor
     publisher: Publisher
     schedule: Timetable
@@ -169,6 +171,7 @@ class Daemon:
             PlannedJob(1, "changes of other replicas", self.loop.catch_up),
             PlannedJob(60, "all machines", self.loop.load),
             PlannedJob(30, "policies of other replicas", self.same_policy.look),
+            PlannedJob(standing_back.EVERY_S, "standing back", self.standing_back.look),
         )
         of_our_own_store = (PlannedJob(5, "what an outage hid", self.loop.make_up),)
         of_vms = (

@@ -503,11 +503,11 @@ class Loop:
 
     async def _call_next(self) -> None:
         """A place is free: whoever is first in the queue is looked at now, and not only when it asks again. By the replica
-        that judges it: another one is blind for it, and asked there it would lose its place."""
+        that hears it: another one is blind for it, and asked there it would lose its place."""
         now = self._clock.now()
         for first in await self._store.transact(lambda tx: tx.queue(self._policies.fleet, now, _CALLED_AT_ONCE)):
             known = self._known.get(first.machine)
-            if known is not None and self.judges(known):
+            if known is not None and (self._ingest is None or self._ingest.owns(known)):
                 self.post(first.machine, Due())
 
     # -- the Fleet of the steps

@@ -16,6 +16,8 @@ BLIND = "blind:"
 """So begins the lease that a replica holds while it hears nothing that it could judge by."""
 POLICY = "policy:"
 """So begins the lease that tells by which policy of its configuration a replica goes."""
+CUT_OFF = "cut-off:"
+"""So begins the lease that a replica holds while the provider gives it no answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,11 @@ class Lease:
     """The id of a replica."""
     renewals: int
     """Rises with every renewal."""
+
+
+def is_work(name: str) -> bool:
+    """Is it the lease of something that one replica does for all: a failover, or the fleet's jobs?"""
+    return ":" not in name
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,6 +118,35 @@ async def test_a_partition_whose_history_could_not_be_read_at_once_is_watched_al
         await log.stop()
 
 
+async def test_one_that_stands_back_leaves_its_partitions_is_not_blind_and_hears_again_afterwards() -> None:
+    clock, sink = SystemClock(20.0), Sink()
+    log, policy = EmbeddedLog(clock), Policy()
+    await log.start()
+    await log.ensure_topics(topics.specs(partitions=1))
+    settings = IngestSettings(topics.HEARTBEATS, 1)
+    ingest = Ingest(settings, log, Detector(policy), policy, clock, "d1", sink)
+    ingest.know(lambda: (MACHINE,))
+    running = asyncio.create_task(ingest.run())
+    try:
+        await until(lambda: ingest.owns(MACHINE))
+        ingest.stand_back(True)
+        await until(lambda: ingest.owns_nothing)
+        other = log.consumer(settings.group, topics.HEARTBEATS)
+        await other.start()
+        assert other.assignment(), "whoever is left has all"
+        await clock.sleep(3 * settings.blind_after_s)
+        assert ingest.blindness is None
+        assert ingest.is_blind(MACHINE) == "its partition is not owned by this replica"
+        await other.stop()
+        await log.append(beat(1))
+        ingest.stand_back(False)
+        await until(lambda: ingest.owns(MACHINE) and any(isinstance(signal, Heard) for signal in sink.posted))
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await log.stop()
+
+
 async def test_what_is_fetched_before_a_partition_is_taken_over_hides_none_of_its_history() -> None:
     clock, sink = SystemClock(20.0), Sink()
     log, policy = EmbeddedLog(clock), Policy()

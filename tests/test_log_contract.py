@@ -220,6 +220,37 @@ async def test_members_of_a_group_share_the_partitions(world: World) -> None:
         await first.stop()
 
 
+async def test_a_member_that_left_joins_again_and_goes_on_where_it_had_committed(world: World) -> None:
+    spec = world.spec()
+    everything = frozenset(Partition(spec.name, number) for number in range(4))
+    calls: list[str] = []
+    async with (
+        running(world.open_log(), spec) as log,
+        member(log, "again", spec.name) as staying,
+        member(log, "again", spec.name) as leaving,
+    ):
+        leaving.on_change(lambda parts: calls.append("assigned"), lambda parts: calls.append("revoked"))
+        await until(lambda: len(leaving.assignment()) == len(staying.assignment()) == 2, staying, leaving)
+        await leaving.stop()
+        assert calls[-1] == "revoked"
+        assert leaving.assignment() == frozenset()
+        await until(lambda: staying.assignment() == everything, staying)
+        await log.append_all(numbered(spec.name, 40))
+        seen: set[int] = set()
+        while len(seen) < 40:
+            seen |= await _take_and_commit(staying)
+        await leaving.start()
+        await until(lambda: len(leaving.assignment()) == len(staying.assignment()) == 2, staying, leaving)
+        assert calls[-1] == "assigned"
+        await log.append_all(numbered(spec.name, 40, first=40))
+        fresh: set[int] = set()
+        async with asyncio.timeout(PATIENCE_S):
+            while len(fresh) < 40:
+                for consumer in (staying, leaving):
+                    fresh |= await _take_and_commit(consumer)
+        assert fresh == set(range(40, 80))
+
+
 async def _read_half(consumer: LogConsumer) -> set[int]:
     """Until every partition is read to its end and nothing new came."""
     found: set[int] = set()
