@@ -215,10 +215,11 @@ async def assemble(settings: Settings, around: Surroundings) -> Daemon:
         cpu_standbys=cpu_standbys,
         keys=None if kept is None else kept.ways,
         hook=around.hook,
+        is_provider_out=circuit.is_open,
     )
     contracts = ContractWatch(store, policies, clock)
     readiness = ReadinessPoll(loop, cloud, snapshots, volumes, policies, clock, contracts, cpu_cloud, vms)
-    provider_watch = ProviderWatch(store, clock)
+    provider_watch = ProviderWatch(store, clock, cloud, cloud, circuit.is_open)
     readiness.on_listed = provider_watch.heard
     runner.is_provider_out = circuit.is_open
     registry = Registry(

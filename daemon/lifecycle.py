@@ -159,6 +159,7 @@ class Daemon:
             PlannedJob(300, "credit", self._by_one(self.credit.look)),
             PlannedJob(3600, "bill", self._by_one(self.bills.read)),
             PlannedJob(30, "provider", self._by_one(self.provider_watch.look)),
+            PlannedJob(5, "probe of the provider", self.provider_watch.probe),
             PlannedJob(10, "storm", self._by_one(self.storm.look)),
             PlannedJob(30, "replicas", self._by_one(self.replicas.look)),
             PlannedJob(30, "warm pools", self._by_one(self.prepared_pools.look)),

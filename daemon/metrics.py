@@ -7,11 +7,16 @@ daemon's clock.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from itertools import accumulate
 
 import httpx
 from prometheus_client import CollectorRegistry, Counter, Histogram, Info, ProcessCollector
+from prometheus_client.core import HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from daemon.asked import Asked
 from daemon.loop import Saved
@@ -25,6 +30,8 @@ from machines.states import State
 BUCKETS = (1, 2, 5, 10, 20, 30, 45, 60, 90, 120, 180, 300, 600, 1200)
 """Seconds of what a failover takes."""
 _CALL_BUCKETS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
+_GAP_BUCKETS = (1.0, 2.0, 5.0, 8.0, 9.0, 10.0, 11.0, 12.0, 15.0, 20.0, 25.0, 30.0, 45.0, 60.0, 90.0, 120.0, 300.0)
+"""Fine about the usual interval of 10 s, and up to its grace of 30 s."""
 _NUMBER = re.compile(r"/\d+(?=/|$)")
 
 
@@ -36,9 +43,8 @@ class Meters:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         Info("failoverd_build", "The version that runs.", registry=self.registry).info({"version": version})
-        self._gaps = self._seconds(
-            "failoverd_heartbeat_interval_seconds", "Between two live heartbeats of one agent, in log time."
-        )
+        self._gaps = _Gaps()
+        self.registry.register(self._gaps)
         self._detected = self._seconds(
             "failoverd_detection_latency_seconds",
             "From the last heartbeat until the silence was noticed, in log time.",
@@ -80,8 +86,7 @@ class Meters:
 
     def gaps(self, seconds: Sequence[float]) -> None:
         """So long after the beat before them these live ones came."""
-        for one in seconds:
-            self._gaps.observe(one)
+        self._gaps.add(seconds)
 
     def saved(self, saved: Saved) -> None:
         """A decision: something was noticed, has to wait, or has ended."""
@@ -131,6 +136,27 @@ class Meters:
 
     def _seconds(self, name: str, text: str, *labels: str) -> Histogram:
         return Histogram(name, text, labels, registry=self.registry, buckets=BUCKETS)
+
+
+class _Gaps(Collector):
+    """A histogram of its own, for it is told of every beat: the library's takes ten times as long."""
+
+    def __init__(self) -> None:
+        self._counts = [0] * (len(_GAP_BUCKETS) + 1)
+        self._sum_s = 0.0
+
+    def add(self, seconds: Sequence[float]) -> None:
+        counts = self._counts
+        for one in seconds:
+            counts[bisect_left(_GAP_BUCKETS, one)] += 1
+        self._sum_s += sum(seconds)
+
+    def collect(self) -> Iterable[Metric]:
+        bounds = [*map(floatToGoString, _GAP_BUCKETS), "+Inf"]
+        text = "Between two live heartbeats of one agent, in log time."
+        family = HistogramMetricFamily("failoverd_heartbeat_interval_seconds", text, labels=())
+        family.add_metric((), list(zip(bounds, accumulate(self._counts), strict=True)), self._sum_s)
+        yield family
 
 
 def _outcome(effect: EndFailover) -> str:

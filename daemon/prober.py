@@ -87,20 +87,20 @@ class Prober:
 
     async def ask(self, machine: Machine, primary: InstanceId) -> tuple[Testimony, ...]:
         """What the provider and the SSH port say of the machine's primary now."""
-        (provider, shown), reach, witness = await asyncio.gather(
+        (provider, shown, answered), reach, witness = await asyncio.gather(
             self._ask_provider(machine, primary), self._reach(machine.ssh), self._has_witness(machine)
         )
         if shown is not None and shown.ssh is not None and shown.ssh != machine.ssh:
             # A container gets a new port at each start: what the old one says is nobody's word.
             reach, machine = await self._reach(shown.ssh), replace(machine, ssh=shown.ssh)
-        answered = provider.word is not Word.UNKNOWN or "listing" in provider.detail
         at = self._clock.now()
         if machine.ssh is None:
             return (provider, Testimony(Source.SSH, Word.UNKNOWN, "its SSH endpoint is not known", at))
         return (provider, ssh_testimony(reach, witness, answered, at))
 
-    async def _ask_provider(self, machine: Machine, primary: InstanceId) -> tuple[Testimony, Instance | None]:
-        """Its word, and the row that it rests on. A listing from before the suspicion would only say how it was then."""
+    async def _ask_provider(self, machine: Machine, primary: InstanceId) -> tuple[Testimony, Instance | None, bool]:
+        """Its word, the row that it rests on, and whether it has answered: a row that says nothing is no answer. A listing
+        from before the suspicion would only say how it was then."""
         suspected_s = self._clock.since(machine.since).total_seconds() if machine.since else 0.0
         try:
             max_age_s = max(0.0, min(_LISTING_MAX_AGE_S, suspected_s))
@@ -108,10 +108,10 @@ class Prober:
             shown = None if primary in listing.instances else await self._cloud.show(primary)
         except StepError as error:
             said = f"the provider gave no answer: {error}"
-            return Testimony(Source.PROVIDER, Word.UNKNOWN, said, self._clock.now()), None
+            return Testimony(Source.PROVIDER, Word.UNKNOWN, said, self._clock.now()), None, False
         row = listing.instances.get(primary) or shown
-        said_of_it = provider_testimony(primary, listing, shown, listing.at)
-        return await self._paid(said_of_it, row), row
+        said_of_it = await self._paid(provider_testimony(primary, listing, shown, listing.at), row)
+        return said_of_it, row, row is None or said_of_it.word is not Word.UNKNOWN
 
     async def _paid(self, said: Testimony, row: Instance | None) -> Testimony:
         """An empty account stops everything at once: that must not look like as many deaths."""

@@ -6,13 +6,16 @@ nothing can be rented, so nothing is protected. A person must hear of that who d
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
+
 import structlog
 
 from adapters.sql.executor import Store
 from adapters.sql.tx import Tx
 from adapters.vast import KeyDead
 from machines.errors import StepError
-from machines.ports import Clock
+from machines.ports import Clock, GpuCloud, Purse
 
 log = structlog.get_logger(__name__)
 
@@ -27,9 +30,13 @@ _EFFECT = "until then no death is proved and nothing can be rented, so no machin
 class ProviderWatch:
     """Every replica hears its own listings; the one that does the fleet's jobs tells."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: Clock, cloud: GpuCloud, purse: Purse, is_out: Callable[[], bool]) -> None:
+        """`is_out`: does the provider answer nobody now?"""
         self._store = store
         self._clock = clock
+        self._cloud = cloud
+        self._purse = purse
+        self._is_out = is_out
         self._problem: str | None = None
         self._answered_at = clock.monotonic()
         self._was_heard = False
@@ -50,6 +57,14 @@ class ProviderWatch:
         if isinstance(error, KeyDead):
             self._refused_at = self._refused_at if self._refusals else self._clock.monotonic()
             self._refusals += 1
+
+    async def probe(self) -> None:
+        """In an outage everybody waits, so somebody must ask whether it is over; and in two ways, for it may be an outage of
+        one alone."""
+        for ask in (self._cloud.list, self._purse.credit):
+            if self._is_out():
+                with contextlib.suppress(StepError):
+                    await ask()
 
     async def look(self) -> None:
         """Raise StoreUnavailable. Before the first listing nothing is known, so nothing changes."""

@@ -20,14 +20,20 @@ from machines.brake import in_a_storm
 from machines.budget import spent
 from machines.errors import NotYet, Refused, Stale, StepError, Unknown
 from machines.failover import AttemptEnded, Lost, Parked, Repaired
-from machines.journal import Entry, Mark, as_output
+from machines.journal import (
+    PROVIDER_UNAVAILABLE,
+    STORE_UNAVAILABLE,
+    Entry,
+    Mark,
+    as_output,
+    may_wait_for_provider,
+    waits_for_provider,
+)
 from machines.model import Debt, FailoverId, HostId, InstanceId, Machine, MachineId, Rung, Running
 from machines.policy import Policies
 from machines.ports import Clock, GpuCloud, Shell, SnapshotStore, VmWorkspaces, VolumeStore
 from machines.reputation import Reputation, boot_told
 from machines.saga import (
-    PROVIDER_UNAVAILABLE,
-    STORE_UNAVAILABLE,
     Abandoned,
     Move,
     Run,
@@ -52,8 +58,7 @@ T = TypeVar("T")
 
 _UNKNOWN_DELAY_S, _LONGEST_UNKNOWN_DELAY_S = 2.0, 30.0
 """Doubled with each try in a row whose outcome nobody knows."""
-_LONGEST_OUTAGE_DELAY_S = 15.0
-"""The same in an outage: asking again sends nothing then, and a customer stands still."""
+_LOOK_AGAIN_IN_AN_OUTAGE = timedelta(seconds=5)
 _UNDO_DELAY_S = 15.0
 _LONGEST_NAP_S = 30.0
 """Then the clock is looked at again: it may have been stepped since the wait began."""
@@ -255,7 +260,13 @@ class Runner:
     def _next(self, look: _Look) -> Move:
         """The one move that the journal allows now."""
         cancel_why = None if look.is_too_late else _cancel_why(look.running)
-        return next_move(look.strategy, look.entries, self._clock.now(), cancel_why)
+        now = self._clock.now()
+        move = next_move(look.strategy, look.entries, now, cancel_why)
+        if not isinstance(move, Run) or not self.is_provider_out():
+            return move
+        # One entry tells of the outage, and not one for each look.
+        is_held = waits_for_provider(look.entries, move.step.name, now)
+        return Wait(now + _LOOK_AGAIN_IN_AN_OUTAGE) if is_held else move
 
     def _beginning(self, move: Move | None) -> Entry | None:
         """STARTED before, the outcome after: a start without an end counts as a try."""
@@ -351,17 +362,10 @@ class Runner:
         elif entry.until is not None:
             await self._wait(ctx.machine.id, ctx.failover, entry.until)
 
-    def _outage_of(self, error: StepError | StoreUnavailable) -> str | None:
-        """The code of the outage that the error comes of; None where it is an answer, or may be this call's own trouble."""
-        if isinstance(error, StoreUnavailable):
-            return STORE_UNAVAILABLE
-        is_silence = isinstance(error, Unknown | NotYet)
-        return PROVIDER_UNAVAILABLE if is_silence and self.is_provider_out() else None
-
     def _broken_off(self, ctx: StepContext, step: str, code: str, error: Exception) -> Entry:
         """An outage is no answer of the step, and uses up none of its tries."""
         before = sum(entry.step == step and entry.code == code for entry in ctx.entries)
-        delay = min(_LONGEST_OUTAGE_DELAY_S, _UNKNOWN_DELAY_S * 2 ** min(before, 8))
+        delay = min(_LONGEST_UNKNOWN_DELAY_S, _UNKNOWN_DELAY_S * 2 ** min(before, 8))
         now = self._clock.now()
         until = now + timedelta(seconds=delay)
         return Entry(step, Mark.WAITING, now, code=code, why=str(error), until=until)
@@ -409,14 +413,16 @@ class Runner:
             return
 
     def _entry_of(self, ctx: StepContext, step: str, error: StepError | StoreUnavailable) -> Entry:
-        outage, now = self._outage_of(error), self._clock.now()
+        now = self._clock.now()
         match error:
+            case StoreUnavailable():
+                return self._broken_off(ctx, step, STORE_UNAVAILABLE, error)
             case NotYet(why=why, delay=delay):
-                return Entry(step, Mark.WAITING, now, code=outage, why=why, until=now + delay)
+                return Entry(step, Mark.WAITING, now, why=why, until=now + delay)
             case Refused(code=code, why=why):
                 return Entry(step, Mark.REFUSED, now, code=code, why=why)
-            case _ if outage is not None:
-                return self._broken_off(ctx, step, outage, error)
+            case Unknown(is_outage=True) if may_wait_for_provider(ctx.entries, now):
+                return self._broken_off(ctx, step, PROVIDER_UNAVAILABLE, error)
             case _:
                 return Entry(step, Mark.UNKNOWN, now, why=str(error))
 
@@ -424,12 +430,12 @@ class Runner:
         assert step.undo is not None
         try:
             await step.undo(ctx)
+        except NotYet as error:
+            until = self._clock.now() + error.delay
+            entry = Entry(step.name, Mark.UNDO_WAITING, self._clock.now(), why=error.why, until=until)
         except (StepError, StoreUnavailable) as error:
-            mark, delay = Mark.UNDO_FAILED, timedelta(seconds=_UNDO_DELAY_S)
-            if isinstance(error, NotYet):
-                mark, delay = Mark.UNDO_WAITING, error.delay
-            now = self._clock.now()
-            entry = Entry(step.name, mark, now, code=self._outage_of(error), why=str(error), until=now + delay)
+            until = self._clock.now() + timedelta(seconds=_UNDO_DELAY_S)
+            entry = Entry(step.name, Mark.UNDO_FAILED, self._clock.now(), why=str(error), until=until)
         else:
             entry = Entry(step.name, Mark.UNDONE, self._clock.now())
         if await self._write(ctx, entry) and entry.until is not None:

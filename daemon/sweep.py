@@ -74,8 +74,10 @@ class Sweep:
         cpu_standbys: CpuStandbys | None = None,
         keys: AccessKeys | None = None,
         hook: Hook | None = None,
+        is_provider_out: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`keys` None: the store of snapshots gives instances no keys of their own."""
+        """`keys` None: the store of snapshots gives instances no keys of their own. `is_provider_out`: does the provider
+        answer nobody now?"""
         self._store = store
         self._loop = loop
         self._runner = runner
@@ -86,6 +88,7 @@ class Sweep:
         self._warm_pools = warm_pools
         self._cpu_standbys = cpu_standbys
         self._keys = keys
+        self._is_provider_out = is_provider_out
         self._volume_debts = volume_debts
         self._stops = StopDebts(store, cloud, clock)
         self._clock = clock
@@ -114,7 +117,11 @@ class Sweep:
                 self._runner.begin(machine)
 
     async def pay_debts(self) -> None:
-        await self._pay_round(self._due_dates, lambda debt: debt.kind not in _APART)
+        """What only the provider can do waits while it answers nobody: it would say for each debt what one alert says."""
+        if self._is_provider_out():
+            await self._pay_round(self._due_dates, lambda debt: debt.kind in _OF_NO_PROVIDER)
+        else:
+            await self._pay_round(self._due_dates, lambda debt: debt.kind not in _APART)
 
     async def tell_hooks(self) -> None:
         """Apart from the others: a program of the operator's that hangs must not hold up what bills or stands still."""
@@ -357,4 +364,5 @@ _URGENCY = {
 }
 _OF_VMS = (DebtKind.CREATE_VM, DebtKind.START_VM, DebtKind.DELETE_VM, DebtKind.DEMOTE_VM)
 _APART = (*_OF_VMS, DebtKind.RUN_HOOK)
+_OF_NO_PROVIDER = (DebtKind.REVOKE_KEY,)
 _DESTROYS = (DebtKind.DESTROY_INSTANCE, DebtKind.DESTROY_CLAIM)

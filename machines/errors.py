@@ -55,6 +55,8 @@ class Unknown(StepError):
     def __init__(self, why: str) -> None:
         super().__init__(why)
         self.why = why
+        self.is_outage = False
+        """Whoever was asked answers nobody now: it says nothing of what was asked."""
 
 
 class IllegalTransition(FailoverdError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
 
@@ -14,6 +14,12 @@ from machines.model import Claim, InstanceId
 
 WHOLE_STEP = -1
 """The candidate number of an entry that speaks of the step and not of one of its candidates."""
+STORE_UNAVAILABLE = "store_unavailable"
+"""The code of a wait that says nothing of its step: what the step did could not be written down."""
+PROVIDER_UNAVAILABLE = "provider_unavailable"
+"""The same: the provider answers nobody, or refuses our key."""
+_LONGEST_OUTAGE = timedelta(hours=1)
+"""Of the provider, in one attempt. Then its tries run out as always, and a person is told that it has failed."""
 
 
 class Mark(Enum):
@@ -46,6 +52,29 @@ class Entry:
     code: str | None = None
     why: str | None = None
     until: datetime | None = None
+
+
+def waits(entries: Sequence[Entry], step: str) -> list[Entry]:
+    """The entries by which the step itself said that it takes longer; an outage says nothing of it."""
+    return [entry for entry in entries if entry.step == step and entry.mark is Mark.WAITING and not is_outage(entry)]
+
+
+def is_outage(entry: Entry) -> bool:
+    """Such a wait uses up no try of its step."""
+    return entry.mark is Mark.WAITING and entry.code in (STORE_UNAVAILABLE, PROVIDER_UNAVAILABLE)
+
+
+def may_wait_for_provider(entries: Sequence[Entry], now: datetime) -> bool:
+    """`entries` are of one attempt."""
+    first = next((entry.at for entry in entries if is_outage(entry) and entry.code == PROVIDER_UNAVAILABLE), now)
+    return now - first <= _LONGEST_OUTAGE
+
+
+def waits_for_provider(entries: Sequence[Entry], step: str, now: datetime) -> bool:
+    """Did the step meet an outage of the provider last, which may be waited for?"""
+    last = next((entry for entry in reversed(entries) if entry.step == step and entry.candidate == WHOLE_STEP), None)
+    met = last is not None and is_outage(last) and last.code == PROVIDER_UNAVAILABLE
+    return met and may_wait_for_provider(entries, now)
 
 
 @dataclass(frozen=True, slots=True)

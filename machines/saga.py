@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import msgspec
 
 from machines.elapsed import CLOCKS_DIFFER_S
-from machines.journal import WHOLE_STEP, Candidate, Entry, Mark, candidates
+from machines.journal import WHOLE_STEP, Candidate, Entry, Mark, candidates, is_outage
 from machines.model import FailoverId, HostId, Machine, Rung, Running
 from machines.policy import Policy
 from machines.ports import Clock, Fleet, GpuCloud, Journal, Shell, SnapshotStore, VmWorkspaces, VolumeStore
@@ -22,20 +22,14 @@ from machines.reputation import Reputation
 
 T = TypeVar("T")
 
-STORE_UNAVAILABLE = "store_unavailable"
-"""What the step did could not be written down."""
-PROVIDER_UNAVAILABLE = "provider_unavailable"
-"""The provider answers nobody, or refuses our key."""
-_OUTAGES = (STORE_UNAVAILABLE, PROVIDER_UNAVAILABLE)
-"""The codes of waits that say nothing of their step."""
-
 
 @dataclass(frozen=True, slots=True)
 class Step(Generic[T]):
     """A named action, safe to run again, with an undo that is safe to run at any time.
 
     `tries` bounds starts that ended in a crash or an unknown outcome, `waits` bounds NotYet; where either runs out the
-    attempt unwinds with the code `late`. An outage of the store, or of the whole provider, uses up neither. From an `irreversible` step on, cancel answers too late.
+    attempt unwinds with the code `late`. An outage of the store, or for an hour of the whole provider, uses up
+    neither. From an `irreversible` step on, cancel answers too late.
     """
 
     name: str
@@ -154,8 +148,10 @@ class _Progress:
             case Mark.STARTED:
                 self.started = True
                 self.open_tries += 1
+            case Mark.WAITING if is_outage(entry):
+                self.open_tries -= 1
             case Mark.WAITING:
-                self.waits += entry.code not in _OUTAGES
+                self.waits += 1
                 self.open_tries = 0
             case Mark.DONE:
                 self.done = True
@@ -163,8 +159,6 @@ class _Progress:
                 self.refused = entry
             case Mark.UNDO_STARTED:
                 self.undo_tries += 1
-            case Mark.UNDO_WAITING | Mark.UNDO_FAILED:
-                self.undo_tries -= entry.code in _OUTAGES
             case _:
                 pass
         if entry.mark in _UNDO_MARKS:
@@ -219,7 +213,7 @@ def unknown_in_a_row(entries: Sequence[Entry], step: str) -> int:
     """How many of the step's last tries ended so that nobody knows what became of them."""
     count = 0
     for entry in reversed(entries):
-        if entry.step != step or entry.candidate != WHOLE_STEP or entry.mark is Mark.STARTED:
+        if entry.step != step or entry.candidate != WHOLE_STEP or entry.mark is Mark.STARTED or is_outage(entry):
             continue
         if entry.mark is not Mark.UNKNOWN:
             break

@@ -13,6 +13,7 @@ from adapters.vast import KeyDead
 from daemon.provider_watch import AWAY_ALERT, KEY_ALERT, ProviderWatch
 from daemon.simulation.theatre import Plan
 from machines.errors import NotYet, StepError, Unknown
+from machines.model import Listing
 from machines.notifications import Level, level_of
 from tests.test_api_metrics import scraped
 from tests.test_api_stage import Stage, stage
@@ -26,7 +27,7 @@ ONE = Plan(5, 1, 1, ("cpu_standby",), "allowed")
 async def watched() -> AsyncIterator[tuple[Stage, ProviderWatch]]:
     """The poll of an API's stage, whose provider's fault is set by the test, with its watch."""
     async with stage() as s:
-        watch = ProviderWatch(s.store, s.clock)
+        watch = ProviderWatch(s.store, s.clock, s.outside, s.outside, lambda: s.outside.fault is not None)  # type: ignore[arg-type]
         s.services.readiness.on_listed = watch.heard  # type: ignore[attr-defined]
         yield s, watch
 
@@ -76,10 +77,30 @@ async def test_a_provider_that_is_away_for_five_minutes_is_told_and_over_when_it
         assert await polled(s, watch, None) == []
 
 
+async def test_somebody_asks_whether_an_outage_is_over_and_only_then() -> None:
+    async with watched() as (s, watch):
+        asked: list[str] = []
+
+        async def lists(max_age_s: float = 0.0, about: object = None) -> Listing:
+            asked.append("list")
+            raise AWAY
+
+        async def tells_credit() -> float | None:
+            asked.append("credit")
+            return None
+
+        s.outside.list, s.outside.credit = lists, tells_credit  # type: ignore[method-assign,assignment]
+        await watch.probe()
+        assert asked == []
+        s.outside.fault = AWAY
+        await watch.probe()
+        assert asked == ["list", "credit"], "it may be an outage of one alone"
+
+
 async def test_a_replica_that_has_asked_nothing_yet_ends_nothing() -> None:
     async with watched() as (s, watch):
         assert await polled(s, watch, REFUSED, 2) == [KEY_ALERT]
-        another = ProviderWatch(s.store, s.clock)
+        another = ProviderWatch(s.store, s.clock, s.outside, s.outside, lambda: s.outside.fault is not None)  # type: ignore[arg-type]
         await another.look()
         assert [alert.key for alert in await s.store.transact(lambda tx: tx.open_alerts())] == [KEY_ALERT]
         another.heard(None)

@@ -7,11 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from machines.journal import Entry, Mark
-from machines.model import Rung
-from machines.saga import (
+from machines.journal import (
     PROVIDER_UNAVAILABLE,
     STORE_UNAVAILABLE,
+    Entry,
+    Mark,
+    may_wait_for_provider,
+    waits_for_provider,
+)
+from machines.model import Rung
+from machines.saga import (
     Abandoned,
     Run,
     Step,
@@ -110,19 +115,26 @@ def test_an_undo_waits_too():
 
 
 @pytest.mark.parametrize("outage", [STORE_UNAVAILABLE, PROVIDER_UNAVAILABLE])
-def test_an_outage_uses_up_no_try_and_no_wait(outage):
+def test_an_outage_uses_up_no_try_and_no_wait_and_gives_none_back(outage):
     *before, wait = journal("a done", "b started", "b waiting 1")
-    entries = (*before, *(replace(wait, code=outage), before[-1]) * 50)
+    start, met = before[-1], replace(wait, code=outage)
+    entries = (*before, *(met, start) * 50)
     assert next_move(STRATEGY, entries, LATER) == Run(B)
-    assert isinstance(next_move(STRATEGY, entries + (wait, before[-1]) * 3, LATER), Undo), "other waits are counted"
+    assert isinstance(next_move(STRATEGY, entries + (wait, start) * 3, LATER), Undo), "other waits are counted"
+    unknown = journal("b unknown")[0]
+    tried = (*before, unknown, start, met, start, unknown, start, met, start)
+    assert isinstance(next_move(STRATEGY, tried, LATER), Undo), "two tries of unknown outcome and a third"
+    assert unknown_in_a_row((*tried[:-2], met), "b") == 2
 
 
-@pytest.mark.parametrize("outage", [STORE_UNAVAILABLE, PROVIDER_UNAVAILABLE])
-def test_an_outage_uses_up_no_try_of_an_undo(outage):
-    *before, failed = journal("a done", "b started", "b refused", "b undo_started", "b undo_failed 1")
-    entries = (*before, *(replace(failed, code=outage), before[-1]) * 50)
-    assert next_move(STRATEGY, entries, LATER) == Undo(B)
-    assert isinstance(next_move(STRATEGY, (*entries, failed, before[-1]), LATER), Stuck), "other failures are counted"
+def test_the_provider_is_waited_for_for_an_hour_in_all():
+    *before, wait = journal("a done", "b started", "b waiting 1")
+    met = replace(wait, code=PROVIDER_UNAVAILABLE)
+    assert waits_for_provider((*before, met), "b", T0 + timedelta(minutes=59))
+    assert not waits_for_provider((*before, met), "b", T0 + timedelta(minutes=61))
+    assert not waits_for_provider((*before, wait), "b", LATER), "it waits for something else"
+    assert not may_wait_for_provider((*before, met, *journal("c started")), T0 + timedelta(minutes=61))
+    assert may_wait_for_provider((*before, replace(met, code=STORE_UNAVAILABLE)), T0 + timedelta(minutes=61))
 
 
 def test_cancel_unwinds_before_the_point_of_no_return():

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.vast import Circuit, CircuitState, KeyDead, VastApi, VastSettings
-from adapters.vast.settings import CHANGE, CREATE, LIST
+from adapters.vast.settings import CHANGE, CREATE, LIST, SEARCH, Route
 from machines.errors import NotYet, Unknown
 from tests.test_vast_provider import EvenRandom, Provider, VirtualClock, virtual
 
@@ -41,15 +41,15 @@ class Story:
         self.clock = HandClock()
         self.circuit = Circuit(self.clock)
 
-    def fails(self, times: int = 1, seconds: float = 3.0, problem: Unknown = AWAY) -> None:
+    def fails(self, times: int = 1, seconds: float = 3.0, problem: Unknown = AWAY, route: Route = LIST) -> None:
         for _ in range(times):
             self.clock.elapse(seconds)
-            with self.circuit.passage(is_repeatable=True):
-                self.circuit.failed(problem)
+            with self.circuit.passage(route):
+                self.circuit.failed(route, problem)
 
-    def admits(self, is_repeatable: bool = True) -> bool:
+    def admits(self, route: Route = LIST) -> bool:
         try:
-            self.circuit.check(is_repeatable)
+            self.circuit.check(route)
         except (Unknown, NotYet):
             return False
         return True
@@ -74,41 +74,66 @@ def test_any_answer_keeps_it_closed() -> None:
     assert story.circuit.state is CircuitState.CLOSED
 
 
+def test_one_thing_that_the_provider_cannot_do_says_nothing_of_the_others() -> None:
+    story = Story()
+    story.fails(100, route=CHANGE)
+    assert story.circuit.state is CircuitState.CLOSED
+    story.fails(5)
+    story.clock.elapse(60.0)
+    assert not story.admits(CHANGE), "nor is it a probe"
+    assert story.admits(LIST)
+
+
 def test_one_probe_at_a_time_and_its_answer_closes_it() -> None:
     story = Story()
     story.fails(5)
     assert not story.admits()
     story.clock.elapse(2.0)
-    assert story.admits()
-    with story.circuit.passage(is_repeatable=True):
+    with story.circuit.passage(LIST):
         assert story.circuit.state is CircuitState.HALF_OPEN
         assert story.circuit.is_open()
+        story.clock.elapse(30.0)
         assert not story.admits()
         story.circuit.answered()
     assert story.circuit.state is CircuitState.CLOSED
-    assert story.admits(is_repeatable=False)
+    assert story.admits(CREATE)
 
 
-def test_the_pause_before_a_probe_doubles_to_a_bound_and_begins_anew_after_an_answer() -> None:
+def test_where_one_route_fails_another_may_show_that_the_provider_is_there() -> None:
     story = Story()
     story.fails(5)
+    assert not story.admits(SEARCH)
+    story.clock.elapse(2.0)
+    with story.circuit.passage(LIST):
+        assert not story.admits(LIST)
+        assert story.admits(SEARCH)
+
+
+def test_the_pause_between_probes_doubles_to_a_bound_and_begins_anew_after_an_answer() -> None:
+    story = Story()
+    story.fails(5)
+    story.clock.elapse(2.0)
     for pause in (2.0, 4.0, 8.0, 15.0, 15.0):
+        story.fails(seconds=0.0)
         story.clock.elapse(pause - 0.1)
         assert not story.admits()
-        story.fails(seconds=0.1)
+        story.clock.elapse(0.1)
+        assert story.admits()
     story.circuit.answered()
     story.fails(5)
     story.clock.elapse(2.0)
     assert story.admits()
 
 
-def test_a_probe_that_nobody_waits_for_makes_room_for_another() -> None:
+def test_a_probe_that_nobody_waits_for_makes_room_for_the_next_after_its_pause() -> None:
     story = Story()
     story.fails(5)
     story.clock.elapse(2.0)
-    with contextlib.suppress(GeneratorExit), story.circuit.passage(is_repeatable=True):
+    with contextlib.suppress(GeneratorExit), story.circuit.passage(LIST):
         raise GeneratorExit
     assert story.circuit.state is CircuitState.OPEN
+    assert not story.admits()
+    story.clock.elapse(2.0)
     assert story.admits()
 
 
@@ -117,49 +142,46 @@ def test_what_may_bill_twice_is_never_the_probe_and_nothing_of_it_was_sent() -> 
     story.fails(5)
     story.clock.elapse(60.0)
     with pytest.raises(NotYet, match="nothing was sent"):
-        story.circuit.check(is_repeatable=False)
+        story.circuit.check(CREATE)
 
 
 def test_a_refused_key_is_told_as_one() -> None:
     story = Story()
     story.fails(5, problem=KeyDead("Invalid user key"))
     with pytest.raises(KeyDead, match="Invalid user key"):
-        story.circuit.check(is_repeatable=True)
+        story.circuit.check(LIST)
 
 
-def test_a_late_failure_of_a_call_that_had_left_before_prolongs_nothing() -> None:
-    story = Story()
-    with story.circuit.passage(is_repeatable=True):
-        story.fails(5)
-        story.clock.elapse(1.0)
-        story.circuit.failed(AWAY)
-    story.clock.elapse(1.0)
-    assert story.admits()
+Moves = Sequence[tuple[str, Route, float]]
+ROUTES = st.sampled_from([LIST, SEARCH, CHANGE])
 
 
-Moves = Sequence[tuple[str, float]]
-
-
-@given(st.lists(st.tuples(st.sampled_from(["good", "bad", "left"]), st.floats(0.0, 20.0)), max_size=60))
+@given(st.lists(st.tuples(st.sampled_from(["good", "bad", "left"]), ROUTES, st.floats(0.0, 20.0)), max_size=60))
 def test_whatever_happens_it_opens_only_in_an_outage_and_a_probe_is_never_far(moves: Moves) -> None:
-    story, row, probed_at = Story(), list[float](), float("-inf")
-    for outcome, seconds in moves:
+    story, failed_at, refused_since = Story(), list[float](), dict[Route, float]()
+    for outcome, route, seconds in moves:
         story.clock.elapse(seconds)
         now, was_open = story.clock.monotonic(), story.circuit.is_open()
-        if not story.admits():
+        if not story.admits(route):
             assert was_open
-            assert now - max(row[-1], probed_at) < 15.0, "somebody may always try within a quarter of a minute"
+            if route is not CHANGE:
+                assert now - refused_since.setdefault(route, now) < 15.0, "somebody may always try within that"
             continue
-        with story.circuit.passage(is_repeatable=True):
-            assert not (was_open and story.admits()), "two probes at once"
+        refused_since.pop(route, None)
+        with story.circuit.passage(route):
+            assert not (was_open and story.admits(route)), "two probes of a route at once"
             if outcome == "good":
                 story.circuit.answered()
-                row.clear()
-            elif outcome == "bad":
-                story.circuit.failed(AWAY)
-                row.append(now)
-                probed_at = now if was_open else probed_at
-        assert story.circuit.is_open() == (len(row) >= 5 and row[-1] - row[0] >= 10.0) or was_open
+                failed_at.clear()
+            elif outcome == "bad" and route is not CHANGE:
+                story.circuit.failed(route, AWAY)
+                failed_at.append(now)
+        if was_open:
+            assert story.circuit.is_open() == (outcome != "good")
+        else:
+            is_outage = len(failed_at) >= 5 and failed_at[-1] - failed_at[0] >= 10.0
+            assert story.circuit.is_open() == is_outage
+            refused_since.clear()
 
 
 @virtual
@@ -176,8 +198,9 @@ async def test_while_it_is_open_calls_end_at_once_and_the_first_answer_lets_all_
         await clock.sleep(2.0)
     assert circuit.is_open()
     sent, now = len(provider.requests), clock.monotonic()
-    with pytest.raises(Unknown, match="503"):
+    with pytest.raises(Unknown, match="503") as lost:
         await writer.call(CHANGE, 5, {"state": "stopped"})
+    assert lost.value.is_outage
     with pytest.raises(NotYet) as refused:
         await writer.call(CREATE, 7, {})
     assert refused.value.delay >= timedelta(seconds=1)
@@ -196,12 +219,12 @@ async def test_a_refused_key_opens_it_and_one_instance_that_fails_does_not() -> 
     api = VastApi(client, clock, EvenRandom(), VastSettings(), circuit=circuit)
     provider.on(LISTING, FINE)
     provider.on("PUT /api/v0/instances/5/", OUTAGE)
-    for _ in range(10):
-        with pytest.raises(Unknown):
+    for _ in range(30):
+        with pytest.raises(Unknown) as lost:
             await api.call(CHANGE, 5, {"state": "running"})
-        await api.call(LIST)
-        await clock.sleep(2.0)
+        assert not lost.value.is_outage
     assert not circuit.is_open()
+    await api.call(LIST)
     provider.on(LISTING, REFUSAL)
     for _ in range(6):
         with pytest.raises(KeyDead):

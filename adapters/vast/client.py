@@ -106,10 +106,24 @@ class VastApi:
         Raise NotYet where nothing happened (throttled, or a create that never left), KeyDead, and Unknown where the
         answer was lost; the same at once, and nothing is sent, while the provider answers nobody.
         """
+        try:
+            return await self._call(route, number, body, query, sending)
+        except Unknown as lost:
+            lost.is_outage = self._circuit.is_open()
+            raise
+
+    async def _call(
+        self,
+        route: Route,
+        number: int,
+        body: Mapping[str, object] | None,
+        query: Mapping[str, str] | Callable[[], Mapping[str, str]] | None,
+        sending: Callable[[], None],
+    ) -> Reply:
         failed = throttled = 0
         waited_s = 0.0
         while True:
-            self._circuit.check(route.is_repeatable)
+            self._circuit.check(route)
             asked = self._clock.monotonic()
             try:
                 await self._pacer.turn(route)
@@ -118,7 +132,7 @@ class VastApi:
                 if waited_s >= _WORTH_TELLING_S and route is not LIST:  # A listing is everybody's.
                     log.info("waited_for_the_provider", call=f"{route.method} {route.path}", seconds=round(waited_s, 1))
                     waited_s = 0.0
-            with self._circuit.passage(route.is_repeatable):
+            with self._circuit.passage(route):
                 self._may_send()
                 sending()
                 outcome = await self._attempt(route, number, body, query() if callable(query) else query)
@@ -177,10 +191,10 @@ class VastApi:
     def _learn(self, route: Route, outcome: Reply | Exception) -> None:
         """A rate limit says nothing of whether anything would be answered."""
         if isinstance(outcome, Exception) or outcome.kind is Kind.TRANSIENT:
-            self._circuit.failed(Unknown(_lost(route, outcome)))
+            self._circuit.failed(route, Unknown(_lost(route, outcome)))
         elif outcome.kind is not Kind.THROTTLED:
             problem = _problem(route, outcome)
-            self._circuit.answered() if problem is None else self._circuit.failed(problem)
+            self._circuit.answered() if problem is None else self._circuit.failed(route, problem)
 
     async def _pause_after_throttle(self, route: Route, reply: Reply, times: int) -> None:
         """Nothing happened, so any method may be called again; but all callers of the route wait. A little longer than

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 from machines.cpu_vm import WorkspaceCopy
 from machines.errors import NotYet, Refused, StepError
-from machines.journal import Mark
+from machines.journal import waits
 from machines.model import MachineId, Rung, Snapshot
 from machines.ports import RestoreReport, VmWorkspaces
 from machines.saga import Step, StepContext, Strategy
@@ -122,8 +122,7 @@ async def serve_meanwhile(ctx: StepContext) -> Meanwhile:
     except Refused as refused:
         return Meanwhile(False, refused.why)
     except StepError as error:
-        looks = sum(entry.step == SERVE_MEANWHILE.name and entry.mark is Mark.WAITING for entry in ctx.entries)
-        if looks >= _LOOKS_FOR_SERVICE:
+        if len(waits(ctx.entries, SERVE_MEANWHILE.name)) >= _LOOKS_FOR_SERVICE:
             return Meanwhile(False, f"given up: {error}")
         raise NotYet(f"the VM does not serve yet: {error}", _SERVE_AGAIN) from error
     await ctx.fleet.point_at_vm(ctx.machine.id, ctx.failover, found)
@@ -214,8 +213,8 @@ async def _carry_over(ctx: StepContext, found: Step[P]) -> CarriedOver:
             raise Refused("restore_failed", f"the work of its CPU VM is lost: {refused.why}") from refused
         return CarriedOver(0, 0, False, f"the VM's work is lost: {refused.why}")
     except StepError as error:
-        waits = sum(entry.step == _CARRY_OVER and entry.mark is Mark.WAITING for entry in ctx.entries)
-        if waits >= _LOOKS_FOR_SERVICE and chosen.snapshot is not None and not _serves(ctx):
+        looks = len(waits(ctx.entries, _CARRY_OVER))
+        if looks >= _LOOKS_FOR_SERVICE and chosen.snapshot is not None and not _serves(ctx):
             return CarriedOver(0, 0, False, f"the VM, which never served, does not answer: {error}")
         if isinstance(error, NotYet):
             raise

@@ -6,12 +6,14 @@ from collections.abc import Iterable
 from datetime import timedelta
 
 from machines.errors import NotYet, Refused
-from machines.journal import Entry, Mark
+from machines.journal import Entry, Mark, waits
 from machines.model import Debt, DebtKind, FenceGrade, FenceProof, Instance, InstanceId, Status
 from machines.saga import Step, StepContext
 from machines.strategies.repair_primary import primary_of
 
 _LOOK_AGAIN = timedelta(seconds=0.05)
+_ASKED = "our stop was accepted"
+"""So begins what only an accepted stop lets us say: a call that never left, or an outage, makes the step wait too."""
 """The shared listing sets the pace: one a second serves all fences under way (facts/vast-api.md, section 8)."""
 _NOTHING_AGAIN = timedelta(seconds=5)
 _NOTHING_LISTED = "the provider lists no rental at all; that is asked again before it is believed"
@@ -56,7 +58,7 @@ async def fence_by_destroying(ctx: StepContext) -> FenceProof:
 
 async def _stop_and_prove(ctx: StepContext) -> FenceProof:
     primary = primary_of(ctx.machine)
-    asked_before = any(entry.step == FENCE_PRIMARY.name and entry.mark is Mark.WAITING for entry in ctx.entries)
+    asked_before = any((entry.why or "").startswith(_ASKED) for entry in waits(ctx.entries, FENCE_PRIMARY.name))
     if not asked_before:
         await ctx.cloud.stop(primary)
     if asked_before:
@@ -69,7 +71,7 @@ async def _stop_and_prove(ctx: StepContext) -> FenceProof:
         await ctx.cloud.stop(primary)
     grade = _grade(shown)
     if grade is None:
-        raise NotYet(f"our stop was accepted; it still reads {shown.status.value}", _LOOK_AGAIN)
+        raise NotYet(f"{_ASKED}; it still reads {shown.status.value}", _LOOK_AGAIN)
     proof = FenceProof(grade, _proof_text(shown, grade), ctx.clock.now())
     owed = () if grade is FenceGrade.STOPPED and not shown.is_interruptible else (_stop_debt(ctx, primary),)
     await ctx.fleet.save_proof(ctx.machine.id, ctx.failover, proof, owed)
@@ -100,8 +102,8 @@ def _grade(shown: Instance) -> FenceGrade | None:
 
 def _proof_text(shown: Instance, grade: FenceGrade) -> str:
     if grade is FenceGrade.STOPPED:
-        return "our stop was accepted; read back: exited, intended stopped"
-    return f"our stop was accepted; the provider says that host {shown.host} is offline"
+        return f"{_ASKED}; read back: exited, intended stopped"
+    return f"{_ASKED}; the provider says that host {shown.host} is offline"
 
 
 def _stop_debt(ctx: StepContext, primary: InstanceId) -> Debt:

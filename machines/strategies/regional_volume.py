@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from machines.errors import NotYet, Refused
-from machines.journal import Mark
+from machines.journal import waits
 from machines.model import (
     HostId,
     Instance,
@@ -153,7 +153,7 @@ def _named(ctx: StepContext, host: HostId, gpu_name: str | None, step: Step[F]) 
     if gpu_name is not None:
         return gpu_name
     why = f"host {host} has no {' or '.join(name or 'GPU' for name in wanted_gpus(ctx))} to rent with the volume"
-    looks = sum(entry.step == step.name and entry.mark is Mark.WAITING for entry in ctx.entries)
+    looks = len(waits(ctx.entries, step.name))
     is_last_way = step is FIND_REPLICA or not may_take_replica(ctx.machine, ctx.failover)
     if is_last_way and not ctx.failover.primary_was_alive:
         most, again = _LAST_LOOKS, _LAST_LOOK_AGAIN

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from machines.errors import KeyNotAccepted, NotYet, Refused, StepError
-from machines.journal import Entry, Mark
+from machines.journal import Entry, Mark, waits
 from machines.model import (
     Instance,
     InstanceId,
@@ -46,7 +46,11 @@ _BOOT = timedelta(seconds=240)
 _RELEASE_AGAIN = timedelta(seconds=4)
 _LETS_GO = timedelta(seconds=40)
 """A volume is released about 30 s after its instance was destroyed (facts/vast-api.md, section 6)."""
-_TOLD = (Mark.UNDO_WAITING, Mark.UNDO_FAILED)
+_TOLD, _NOT_STOPPED = "the standby was told to stop", "the standby does not read as stopped yet"
+"""What only an accepted stop lets its undo say."""
+_UNDO_TRIED = (Mark.UNDO_WAITING, Mark.UNDO_FAILED)
+_ARRIVES = timedelta(minutes=1)
+"""No start of ours is on its way for longer. Where our stops are not answered either, what is read is believed then."""
 MARKER = ".failoverd-machine"
 """A file on the volume that names its machine, written when a standby is armed beside a living primary."""
 
@@ -148,14 +152,14 @@ def _refuse_others(ctx: StepContext, volume: Volume, own: InstanceId) -> None:
     if not others:
         return
     held = f"have volume {volume.id} beside the primary"
-    waits = _waits(ctx, held)
+    before = _that_said(ctx, held)
     why = f"instances {others} {held}"
-    if not waits or ctx.clock.since(waits[0].at, unseen_at_most=_LETS_GO / 2) < _LETS_GO:
+    if not before or ctx.clock.since(before[0].at, unseen_at_most=_LETS_GO / 2) < _LETS_GO:
         raise NotYet(why, _RELEASE_AGAIN)
     raise Refused("warm_pool_not_ready", why)
 
 
-def _waits(ctx: StepContext, why: str) -> list[Entry]:
+def _that_said(ctx: StepContext, why: str) -> list[Entry]:
     """Those of this attempt that ended with these words."""
     return [entry for entry in ctx.entries if entry.mark is Mark.WAITING and (entry.why or "").endswith(why)]
 
@@ -175,7 +179,7 @@ async def _volumes(ctx: StepContext) -> Mapping[VolumeId, Volume]:
 
 def _doubt(ctx: StepContext, why: str) -> NotYet | Refused:
     """Once, it may be the list's own fault."""
-    if len(_waits(ctx, why)) < _LOOKS_FOR_A_VOLUME:
+    if len(_that_said(ctx, why)) < _LOOKS_FOR_A_VOLUME:
         return NotYet(f"{_SEEMS} {why}", _VOLUME_AGAIN)
     return Refused("warm_pool_not_ready", why)
 
@@ -193,39 +197,41 @@ async def stop_standby(ctx: StepContext) -> None:
     Stopped before it is looked at: a start of ours may still be on its way, and reads as stopped until it arrives.
     """
     standby = _standby_of(ctx).instance
-    if not any(entry.step == START_STANDBY.name and entry.mark in _TOLD for entry in ctx.entries):
+    tries = [entry for entry in ctx.entries if entry.step == START_STANDBY.name and entry.mark in _UNDO_TRIED]
+    was_told = any(entry.why in (_TOLD, _NOT_STOPPED) for entry in tries)
+    if not was_told and not (tries and ctx.clock.since(tries[0].at) >= _ARRIVES):
         await ctx.cloud.stop(standby)
-        raise NotYet("the standby was told to stop", _LOOK_AGAIN)
-    shown = await ctx.cloud.show(standby)
+        raise NotYet(_TOLD, _LOOK_AGAIN)
+    shown = (await ctx.cloud.list(about=(standby,))).instances.get(standby) or await ctx.cloud.show(standby)
     if shown is None or (not shown.wants_running and shown.status in (Status.EXITED, Status.OFFLINE)):
         return
     if shown.wants_running:
         await ctx.cloud.stop(standby)
-    raise NotYet("the standby does not read as stopped yet", _LOOK_AGAIN)
+    raise NotYet(_NOT_STOPPED, _LOOK_AGAIN)
 
 
 async def await_running(ctx: StepContext) -> Place:
     """Running by the provider's word, and a shell with a GPU by its own. A stale `exited` means nothing here."""
     standby = _standby_of(ctx)
-    waits = [entry for entry in ctx.entries if entry.step == "await_running" and entry.mark is Mark.WAITING]
-    was_running = bool(waits) and (waits[-1].why or "").startswith(_RUNS)
+    before = waits(ctx.entries, "await_running")
+    was_running = bool(before) and (before[-1].why or "").startswith(_RUNS)
     listing = await ctx.cloud.list(3.0 if was_running else 0.0, about=(standby.instance,))
     row = listing.instances.get(standby.instance)
     _check_host(row)
     if row is None:
         if listing.complete and listing.instances:
             raise Refused("warm_pool_not_ready", f"standby {standby.instance} has disappeared")
-        raise _not_up(ctx, waits, "the listing does not show the standby", _NEXT_LISTING)
+        raise _not_up(ctx, before, "the listing does not show the standby", _NEXT_LISTING)
     if row.status is not Status.RUNNING or row.ssh is None:
-        raise _not_up(ctx, waits, f"the standby reads {row.status.value}", _NEXT_LISTING)
+        raise _not_up(ctx, before, f"the standby reads {row.status.value}", _NEXT_LISTING)
     try:
         result = await ctx.shell.run(row.ssh, ListGpus().line(), timeout_s=30.0)
     except KeyNotAccepted as error:
         await ctx.cloud.attach_key(row.id)  # One that an operator named may be older than our key.
-        raise _not_up(ctx, waits, f"{_RUNS}: {error.why}", _SSH_AGAIN) from error
+        raise _not_up(ctx, before, f"{_RUNS}: {error.why}", _SSH_AGAIN) from error
     except NotYet as error:
         # The port opens some seconds after the container; each of them is the customer's.
-        raise _not_up(ctx, waits, f"{_RUNS}: {error.why}", _SSH_AGAIN) from error
+        raise _not_up(ctx, before, f"{_RUNS}: {error.why}", _SSH_AGAIN) from error
     if result.exit_status != 0:
         raise Refused(
             "verify_failed", f"the standby's GPU does not answer: {result.stderr[:200] or result.stdout[:200]}"
@@ -261,7 +267,7 @@ async def await_release(ctx: StepContext) -> Released:
     volume = _volume_of(ctx)
     missing = f"the provider does not list volume {volume.id}"
     found = (await ctx.volumes.volumes()).get(volume.id)
-    if found is None and len(_waits(ctx, missing)) < _LOOKS_FOR_A_VOLUME:
+    if found is None and len(_that_said(ctx, missing)) < _LOOKS_FOR_A_VOLUME:
         raise NotYet(missing, _VOLUME_AGAIN)
     if found is not None and found.holders:
         raise NotYet(f"instances {list(found.holders)} still hold volume {volume.id}", _RELEASE_AGAIN)
