@@ -60,10 +60,8 @@ class Blindness:
         now = self._clock.now()
 
         def work(tx: Tx) -> bool:
-            blind = [one for one in tx.leases() if one.name.startswith(BLIND)]
-            others = [one for one in blind if self._leases.is_anothers(one)]
-            for over in (one for one in blind if one not in others):
-                tx.drop_lease(over.name)
+            tx.drop_lease(self._lease)
+            others = self._leases.of_others(tx, BLIND)
             if not others:
                 tx.resolve_alert(ALERT, now)
             return not others

@@ -187,7 +187,7 @@ async def assemble(settings: Settings, around: Surroundings) -> Daemon:
     cpu_cloud = cpu_cloud_of(settings, around)
     vms = vm_workspaces(settings, around, cpu_cloud)
     outside = Outside(cloud, around.shell, snapshots, volumes, vms)
-    runner = Runner(store, loop, outside, policies, clock, deployment, leases)
+    runner = Runner(store, loop, outside, policies, clock, deployment, leases, circuit.is_open)
     credit = CreditWatch(store, cloud, policies, clock)
     witnesses = endpoints(settings.ssh.witnesses)
     prober = Prober(loop, cloud, around.shell, clock, credit.credit, witnesses)
@@ -221,7 +221,6 @@ async def assemble(settings: Settings, around: Surroundings) -> Daemon:
     readiness = ReadinessPoll(loop, cloud, snapshots, volumes, policies, clock, contracts, cpu_cloud, vms)
     provider_watch = ProviderWatch(store, clock, cloud, cloud, circuit.is_open)
     readiness.on_listed = provider_watch.heard
-    runner.is_provider_out = circuit.is_open
     registry = Registry(
         store, loop, cloud, volumes, announcer, clock, makes_cpu_vms=cpu_cloud is not None, policies=policies
     )
@@ -338,7 +337,7 @@ async def assemble(settings: Settings, around: Surroundings) -> Daemon:
         commands=commands,
         desk=desk,
         same_policy=SamePolicy(store, leases, policies, clock),
-        standing_back=StandingBack(store, leases, ingest, circuit.is_open, clock),
+        standing_back=StandingBack(store, leases, ingest, circuit, clock, around.readiness_every_s),
         door=door,
         publisher=publisher,
         schedule=around.timetable,

@@ -39,10 +39,13 @@ class Vitals:
                 self.publisher.down_for_s,
                 f"{self.log_kind}: it takes records",
             ),
-            "heartbeats": _check(self.ingest.blindness, self.ingest.blind_for_s, "every partition is heard"),
+            "heartbeats": _check(self.ingest.blindness, self.ingest.blind_for_s, self._heard()),
             "store": _check(self.store.problem, self.store.down_for_s, "it answers"),
             "provider": _check(self.readiness.problem, self.readiness.problem_for_s, "it answers"),
         }
+
+    def _heard(self) -> str:
+        return "left to the other replicas" if self.ingest.has_left else "every partition is heard"
 
     def _loop(self) -> Check:
         busy_s = self.loop.busy_s()

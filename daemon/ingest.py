@@ -154,6 +154,11 @@ class Ingest:
         return {number: max(0, end - at) for number, (at, end) in known.items() if at is not None and end is not None}
 
     @property
+    def has_left(self) -> bool:
+        """Are all partitions left to the group's other members?"""
+        return self._has_left
+
+    @property
     def owns_nothing(self) -> bool:
         """No partition is ours: the broker is away, or there are more replicas than partitions."""
         return not self._paths
@@ -269,6 +274,7 @@ class Ingest:
         self._has_left = self._stands_back
         if self._has_left:
             await self._consumer.stop()
+            self._fresh, self._processed = [], {}
         else:
             self._last_loop = self._owned_at = self._clock.monotonic()
             await self._consumer.start()

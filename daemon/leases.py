@@ -57,6 +57,14 @@ class Leases:
         """Does a replica that lives hold it, and not we?"""
         return not self._watch.may_take(lease, self.replica, self._clock.monotonic())
 
+    def of_others(self, tx: Tx, kind: str) -> list[Lease]:
+        """Those that begin so, and that replicas hold which live; what dead ones held is dropped."""
+        found = [one for one in tx.leases() if one.name.startswith(kind) and one.holder != self.replica]
+        living = [one for one in found if self.is_anothers(one)]
+        for over in (one for one in found if one not in living):
+            tx.drop_lease(over.name)
+        return living
+
     def guard(self, port: P, name: str) -> P:
         """The port, each of whose calls first looks whether the lease is still ours: the first thing that a replica
         does after a pause. A port that lets calls wait (`on_behalf_of`) looks again when they leave. They raise Fenced."""
@@ -89,6 +97,8 @@ class Leases:
             former = await self._store.transact(take)
         except Stale:
             return False
+        if self._leaves(name):
+            return False  # Since the question: it lapses, as the others do.
         self._believe(name, began)
         if former is not None:
             log.warning("lease_taken_over", lease=name, former_replica=former, replica=self.replica)
@@ -141,11 +151,11 @@ class Leases:
 
         kept = await self._store.transact(renew)
         for name in names:
-            if name in kept:
+            if name in kept and not self._leaves(name):
                 self._believe(name, began)
             else:
                 self.forget(name)
-        if not self.holds(FLEET) and await self.acquire(FLEET):
+        if not self.holds(FLEET) and self.is_free(FLEET) and await self.acquire(FLEET):
             log.info("fleet_jobs_taken", replica=self.replica)
 
     def _believe(self, name: str, began: float) -> None:

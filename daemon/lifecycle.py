@@ -172,7 +172,8 @@ class Daemon:
             PlannedJob(1, "changes of other replicas", self.loop.catch_up),
             PlannedJob(60, "all machines", self.loop.load),
             PlannedJob(30, "policies of other replicas", self.same_policy.look),
-            PlannedJob(standing_back.EVERY_S, "standing back", self.standing_back.look),
+            PlannedJob(standing_back.LOOK_EVERY_S, "standing back", self.standing_back.look),
+            PlannedJob(standing_back.TELL_EVERY_S, "replicas that are cut off", self._by_one(self.standing_back.tell)),
         )
         of_our_own_store = (PlannedJob(5, "what an outage hid", self.loop.make_up),)
         of_vms = (
@@ -229,12 +230,15 @@ class Daemon:
 
     async def _prepare_provider(self) -> None:
         """Our SSH key must be on the account before anything is rented; then the configured machines are registered."""
+        told = None
         while True:
             try:
                 await self.cloud.ensure_ssh_key(self.public_key)
                 self.has_key.set()
                 break
             except StepError as error:
-                log.warning("provider_unavailable", error=str(error), effect="no key on the account yet")
+                if str(error) != told:
+                    told = str(error)
+                    log.warning("provider_unavailable", error=told, effect="no key on the account yet")
                 await self.clock.sleep(self.clock.real(5.0))
         await self.configured.register(self.settings.machines)

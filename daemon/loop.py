@@ -406,14 +406,17 @@ class Loop:
         """Does this replica follow the machine's alarm? Its partition's owner does; where that stays away, or nobody hears
         anything, whoever does the fleet's jobs."""
         known = self._known.get(machine)
-        if known is None or self._ingest is None or self._ingest.owns(known):
+        if known is None or self._ingest is None or self.hears(known):
             return True
         late = known.look_at is not None and self._clock.now() - known.look_at > _OWNER_IS_LATE
         return does_fleet_jobs and (late or self._ingest.owns_nothing)
 
     def judges(self, machine: Machine) -> bool:
         """Does this replica judge the machine's silence? Where it judges nobody's, it looks after everything."""
-        return self._ingest is None or self._ingest.owns_nothing or self._ingest.owns(machine)
+        return self.hears(machine) or (self._ingest is not None and self._ingest.owns_nothing)
+
+    def hears(self, machine: Machine) -> bool:
+        return self._ingest is None or self._ingest.owns(machine)
 
     # -- admission
 
@@ -507,7 +510,7 @@ class Loop:
         now = self._clock.now()
         for first in await self._store.transact(lambda tx: tx.queue(self._policies.fleet, now, _CALLED_AT_ONCE)):
             known = self._known.get(first.machine)
-            if known is not None and (self._ingest is None or self._ingest.owns(known)):
+            if known is not None and self.hears(known):
                 self.post(first.machine, Due())
 
     # -- the Fleet of the steps

@@ -110,6 +110,10 @@ class MetricsPage:
         yield _gauge("provider_balance_dollars", "The account's credit, as last asked.", ("provider",), known)
 
     def _heard(self) -> Iterator[Metric]:
+        left = float(self.ingest.has_left)
+        yield _gauge(
+            "stands_back", "Does this replica leave its work to others, which the provider answers?", (), [((), left)]
+        )
         blind = float(self.ingest.blindness is not None)
         yield _gauge("observer_blind", "Is no silence trusted now?", (), [((), blind)])
         beats: list[Row] = [(("live" if live else "replayed",), float(n)) for live, n in self.ingest.beats.items()]

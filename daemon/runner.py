@@ -151,18 +151,19 @@ class Runner:
         clock: Clock,
         deployment: str,
         leases: Leases,
+        is_provider_out: Callable[[], bool] = lambda: False,
     ) -> None:
+        """`is_provider_out`: does the provider answer nobody now, whatever is asked?"""
         self._store = store
         self._loop = loop
         self.outside = outside
         self._leases = leases
+        self._is_provider_out = is_provider_out
         self._policies = policies
         self._clock = clock
         self._deployment = deployment
         self._tasks: dict[MachineId, asyncio.Task[None]] = {}
         self._again: set[MachineId] = set()
-        self.is_provider_out: Callable[[], bool] = lambda: False
-        """Does the provider answer nobody now, whatever is asked?"""
         self.on_try: Callable[[StepTry], object] = lambda one: None
         """Hears of every try of a step that has come to something."""
         self.on_crash: Callable[[asyncio.Task[None]], object] = lambda task: None
@@ -262,10 +263,10 @@ class Runner:
         cancel_why = None if look.is_too_late else _cancel_why(look.running)
         now = self._clock.now()
         move = next_move(look.strategy, look.entries, now, cancel_why)
-        if not isinstance(move, Run) or not self.is_provider_out():
+        if not isinstance(move, Run) or not self._is_provider_out():
             return move
         # One entry tells of the outage, and not one for each look.
-        is_held = waits_for_provider(look.entries, move.step.name, now)
+        is_held = waits_for_provider(look.entries, move.step.name, self._clock.since)
         return Wait(now + _LOOK_AGAIN_IN_AN_OUTAGE) if is_held else move
 
     def _beginning(self, move: Move | None) -> Entry | None:
@@ -421,7 +422,7 @@ class Runner:
                 return Entry(step, Mark.WAITING, now, why=why, until=now + delay)
             case Refused(code=code, why=why):
                 return Entry(step, Mark.REFUSED, now, code=code, why=why)
-            case Unknown(is_outage=True) if may_wait_for_provider(ctx.entries, now):
+            case Unknown(is_outage=True) if may_wait_for_provider(ctx.entries, step, self._clock.since):
                 return self._broken_off(ctx, step, PROVIDER_UNAVAILABLE, error)
             case _:
                 return Entry(step, Mark.UNKNOWN, now, why=str(error))

@@ -43,10 +43,7 @@ class SamePolicy:
 
     def _compare(self, tx: Tx, own: str) -> None:
         ours, now = _digest_of(own), self._clock.now()
-        of_others = [one for one in tx.leases() if one.name.startswith(POLICY) and one.name != own]
-        living = [one for one in of_others if self._leases.is_anothers(one)]
-        for over in (one for one in of_others if one not in living):
-            tx.drop_lease(over.name)
+        living = self._leases.of_others(tx, POLICY)
         different = sorted({one.holder for one in living if _digest_of(one.name) != ours})
         if not different:
             tx.resolve_alert(ALERT, now)

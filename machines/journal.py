@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
 from machines.model import Claim, InstanceId
+
+Elapsed: TypeAlias = Callable[[datetime], timedelta]
 
 WHOLE_STEP = -1
 """The candidate number of an entry that speaks of the step and not of one of its candidates."""
@@ -19,7 +21,7 @@ STORE_UNAVAILABLE = "store_unavailable"
 PROVIDER_UNAVAILABLE = "provider_unavailable"
 """The same: the provider answers nobody, or refuses our key."""
 _LONGEST_OUTAGE = timedelta(hours=1)
-"""Of the provider, in one attempt. Then its tries run out as always, and a person is told that it has failed."""
+"""Of the provider, for one step. Then its tries run out as always, and a person is told that it has failed."""
 
 
 class Mark(Enum):
@@ -64,17 +66,33 @@ def is_outage(entry: Entry) -> bool:
     return entry.mark is Mark.WAITING and entry.code in (STORE_UNAVAILABLE, PROVIDER_UNAVAILABLE)
 
 
-def may_wait_for_provider(entries: Sequence[Entry], now: datetime) -> bool:
-    """`entries` are of one attempt."""
-    first = next((entry.at for entry in entries if is_outage(entry) and entry.code == PROVIDER_UNAVAILABLE), now)
-    return now - first <= _LONGEST_OUTAGE
-
-
-def waits_for_provider(entries: Sequence[Entry], step: str, now: datetime) -> bool:
+def waits_for_provider(entries: Sequence[Entry], step: str, elapsed: Elapsed) -> bool:
     """Did the step meet an outage of the provider last, which may be waited for?"""
-    last = next((entry for entry in reversed(entries) if entry.step == step and entry.candidate == WHOLE_STEP), None)
-    met = last is not None and is_outage(last) and last.code == PROVIDER_UNAVAILABLE
-    return met and may_wait_for_provider(entries, now)
+    last = next((entry for entry in _ends(entries, step)), None)
+    return last is not None and _is_of_provider(last) and may_wait_for_provider(entries, step, elapsed)
+
+
+def may_wait_for_provider(entries: Sequence[Entry], step: str, elapsed: Elapsed) -> bool:
+    """Has the step, since it was answered last, not yet waited for the provider for as long as it may? `elapsed` is a
+    clock's `since`."""
+    since = None
+    for entry in _ends(entries, step):
+        if _is_of_provider(entry):
+            since = entry.at
+        elif entry.mark is not Mark.UNKNOWN:
+            break
+    return since is None or elapsed(since) <= _LONGEST_OUTAGE
+
+
+def _ends(entries: Sequence[Entry], step: str) -> Iterator[Entry]:
+    """What the step's runs came to, the last one first."""
+    for entry in reversed(entries):
+        if entry.step == step and entry.candidate == WHOLE_STEP and entry.mark is not Mark.STARTED:
+            yield entry
+
+
+def _is_of_provider(entry: Entry) -> bool:
+    return is_outage(entry) and entry.code == PROVIDER_UNAVAILABLE
 
 
 @dataclass(frozen=True, slots=True)

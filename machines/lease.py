@@ -16,8 +16,10 @@ BLIND = "blind:"
 """So begins the lease that a replica holds while it hears nothing that it could judge by."""
 POLICY = "policy:"
 """So begins the lease that tells by which policy of its configuration a replica goes."""
-CUT_OFF = "cut-off:"
-"""So begins the lease that a replica holds while the provider gives it no answer."""
+ANSWERED = "answered:"
+"""So begins the lease that a replica holds while the provider answers it."""
+STANDS_BACK = "stands-back:"
+"""So begins the lease that a replica holds while it leaves its work to others."""
 
 
 @dataclass(frozen=True, slots=True)

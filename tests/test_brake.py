@@ -223,12 +223,12 @@ async def test_the_end_of_a_failover_calls_the_next_in_the_queue_at_once() -> No
         assert (MachineId(10), Due()) in posted
 
 
-async def test_only_the_replica_that_judges_a_machine_calls_it_from_the_queue() -> None:
+async def test_only_the_replica_that_hears_a_machine_calls_it_from_the_queue() -> None:
     """Asked elsewhere it would be told that the observer is blind, and lose its place."""
     async with fleet(10) as f:
         for number in range(1, 11):
             await f.die(number)
-        f.s.loop.judges = lambda machine: machine.id == 9  # type: ignore[method-assign]
+        f.s.loop.hears = lambda machine: machine.id == 9  # type: ignore[method-assign]
         await f.s.loop._call_next()
         items = [f.s.loop._queue.get_nowait() for _ in range(f.s.loop._queue.qsize())]
         assert [item.machine for item in items if isinstance(item, _Posted) and item.signal == Due()] == [9]

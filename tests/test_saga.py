@@ -127,14 +127,23 @@ def test_an_outage_uses_up_no_try_and_no_wait_and_gives_none_back(outage):
     assert unknown_in_a_row((*tried[:-2], met), "b") == 2
 
 
-def test_the_provider_is_waited_for_for_an_hour_in_all():
+def test_a_step_waits_for_the_provider_for_an_hour_at_a_time():
     *before, wait = journal("a done", "b started", "b waiting 1")
-    met = replace(wait, code=PROVIDER_UNAVAILABLE)
-    assert waits_for_provider((*before, met), "b", T0 + timedelta(minutes=59))
-    assert not waits_for_provider((*before, met), "b", T0 + timedelta(minutes=61))
-    assert not waits_for_provider((*before, wait), "b", LATER), "it waits for something else"
-    assert not may_wait_for_provider((*before, met, *journal("c started")), T0 + timedelta(minutes=61))
-    assert may_wait_for_provider((*before, replace(met, code=STORE_UNAVAILABLE)), T0 + timedelta(minutes=61))
+    start, met = before[-1], replace(wait, code=PROVIDER_UNAVAILABLE)
+
+    def after(minutes):
+        return lambda at: T0 + timedelta(minutes=minutes) - at
+
+    assert waits_for_provider((*before, met, start), "b", after(59))
+    assert not waits_for_provider((*before, met), "b", after(61))
+    assert not waits_for_provider((*before, wait), "b", after(1)), "it waits for something else"
+    again = replace(met, at=T0 + timedelta(minutes=70))
+    assert not may_wait_for_provider((*before, met, start, again), "b", after(71))
+    assert may_wait_for_provider((*before, met, start, wait, start, again), "b", after(71)), "it was answered between"
+    assert may_wait_for_provider((*before, met), "a", after(61)), "another step has met none"
+    late = (*before, met, start, *journal("b unknown"), start)
+    assert not may_wait_for_provider(late, "b", after(62)), "that it is not known is no answer"
+    assert not waits_for_provider(late, "b", after(30)), "and it is not what the outage said"
 
 
 def test_cancel_unwinds_before_the_point_of_no_return():

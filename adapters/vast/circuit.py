@@ -55,6 +55,7 @@ class Circuit:
         self._problem: Unknown | None = None
         """What the last failure said; None while the circuit is closed."""
         self._opened_at = 0.0
+        self._answered_at = float("-inf")
         self._probes: defaultdict[Route, _Probe] = defaultdict(self._first_probe)
 
     @property
@@ -68,17 +69,23 @@ class Circuit:
         """Does the provider answer nobody now, whatever is asked? A probe that is out changes nothing of that."""
         return self._problem is not None
 
+    def was_answered_within(self, seconds: float) -> bool:
+        return self._clock.monotonic() - self._answered_at <= seconds
+
     def check(self, route: Route) -> None:
         """May a call leave, as far as is known now? Raise NotYet for one that must not be repeated (nothing was sent), and
         for any other what the last one met: KeyDead or Unknown."""
         if self._problem is None:
             return
         if not route.is_repeatable:
-            raise NotYet(f"{self._problem}; nothing was sent", timedelta(seconds=_FIRST_PAUSE_S))
+            raise NotYet(f"{self._told()}; nothing was sent", timedelta(seconds=_FIRST_PAUSE_S))
         probe = self._probes[route] if _is_general(route) else None
         if probe is None or probe.is_out or self._clock.monotonic() < probe.next_at:
             kind = KeyDead if isinstance(self._problem, KeyDead) else Unknown
-            raise kind(self._problem.why)
+            raise kind(self._told())
+
+    def _told(self) -> str:
+        return f"the provider answers nobody; at last {self._problem}"
 
     @contextmanager
     def passage(self, route: Route) -> Iterator[None]:
@@ -97,6 +104,7 @@ class Circuit:
 
     def answered(self) -> None:
         """Whatever was asked: the provider is there."""
+        self._answered_at = self._clock.monotonic()
         if self._problem is not None:
             log.info("provider_circuit_closed", away_s=round(self._clock.monotonic() - self._failing_since, 1))
         self._failures, self._problem = 0, None

@@ -132,8 +132,8 @@ class VastApi:
                 if waited_s >= _WORTH_TELLING_S and route is not LIST:  # A listing is everybody's.
                     log.info("waited_for_the_provider", call=f"{route.method} {route.path}", seconds=round(waited_s, 1))
                     waited_s = 0.0
+            self._may_send()
             with self._circuit.passage(route):
-                self._may_send()
                 sending()
                 outcome = await self._attempt(route, number, body, query() if callable(query) else query)
                 self._learn(route, outcome)

@@ -12,9 +12,9 @@ from machines.saga import Step, StepContext
 from machines.strategies.repair_primary import primary_of
 
 _LOOK_AGAIN = timedelta(seconds=0.05)
+"""The shared listing sets the pace: one a second serves all fences under way (facts/vast-api.md, section 8)."""
 _ASKED = "our stop was accepted"
 """So begins what only an accepted stop lets us say: a call that never left, or an outage, makes the step wait too."""
-"""The shared listing sets the pace: one a second serves all fences under way (facts/vast-api.md, section 8)."""
 _NOTHING_AGAIN = timedelta(seconds=5)
 _NOTHING_LISTED = "the provider lists no rental at all; that is asked again before it is believed"
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from machines.errors import KeyNotAccepted, NotYet, Refused, StepError
+from machines.errors import KeyNotAccepted, NotYet, Refused, StepError, Unknown
 from machines.journal import Entry, Mark, waits
 from machines.model import (
     Instance,
@@ -198,10 +198,14 @@ async def stop_standby(ctx: StepContext) -> None:
     """
     standby = _standby_of(ctx).instance
     tries = [entry for entry in ctx.entries if entry.step == START_STANDBY.name and entry.mark in _UNDO_TRIED]
-    was_told = any(entry.why in (_TOLD, _NOT_STOPPED) for entry in tries)
-    if not was_told and not (tries and ctx.clock.since(tries[0].at) >= _ARRIVES):
-        await ctx.cloud.stop(standby)
-        raise NotYet(_TOLD, _LOOK_AGAIN)
+    if not any(entry.why in (_TOLD, _NOT_STOPPED) for entry in tries):
+        try:
+            await ctx.cloud.stop(standby)
+        except (Unknown, NotYet):
+            if not tries or ctx.clock.since(tries[0].at) < _ARRIVES:
+                raise
+        else:
+            raise NotYet(_TOLD, _LOOK_AGAIN)
     shown = (await ctx.cloud.list(about=(standby,))).instances.get(standby) or await ctx.cloud.show(standby)
     if shown is None or (not shown.wants_running and shown.status in (Status.EXITED, Status.OFFLINE)):
         return

@@ -76,10 +76,10 @@ def _replay_trusted(plant: Any) -> None:
 
     plain, hear = Ingest._take_news, Detector.hear
 
-    def hear_anything(self: Any, partition: int, beats: Any) -> Any:
+    def hear_anything(self: Any, partition: int, beats: Any, gaps: Any = None) -> Any:
         sequences = self._slots[partition].sequence
         sequences[:] = array("q", [-1] * len(sequences))
-        return hear(self, partition, beats)
+        return hear(self, partition, beats, gaps)
 
     plant(Ingest, "_take_news", lambda self, news, is_live: plain(self, news, True))
     plant(Detector, "hear", hear_anything)
