@@ -219,7 +219,7 @@ async def assemble(settings: Settings, around: Surroundings) -> Daemon:
     )
     contracts = ContractWatch(store, policies, clock)
     readiness = ReadinessPoll(loop, cloud, snapshots, volumes, policies, clock, contracts, cpu_cloud, vms)
-    provider_watch = ProviderWatch(store, clock, cloud, cloud, circuit.is_open)
+    provider_watch = ProviderWatch(store, clock, cloud, cloud, lambda: circuit.is_open() or leases.stands_back)
     readiness.on_listed = provider_watch.heard
     registry = Registry(
         store, loop, cloud, volumes, announcer, clock, makes_cpu_vms=cpu_cloud is not None, policies=policies

@@ -104,6 +104,11 @@ class Leases:
             log.warning("lease_taken_over", lease=name, former_replica=former, replica=self.replica)
         return True
 
+    @property
+    def stands_back(self) -> bool:
+        """Is all work left to other replicas?"""
+        return self._stands_back
+
     def stand_back(self, stands_back: bool) -> None:
         """Leave all work to other replicas, from now on or no more. Its leases lapse, and are not given back: what is under
         way is cut off as a death would, and whoever takes it over raises the fence."""

@@ -30,13 +30,15 @@ _EFFECT = "until then no death is proved and nothing can be rented, so no machin
 class ProviderWatch:
     """Every replica hears its own listings; the one that does the fleet's jobs tells."""
 
-    def __init__(self, store: Store, clock: Clock, cloud: GpuCloud, purse: Purse, is_out: Callable[[], bool]) -> None:
-        """`is_out`: does the provider answer nobody now?"""
+    def __init__(
+        self, store: Store, clock: Clock, cloud: GpuCloud, purse: Purse, is_awaited: Callable[[], bool]
+    ) -> None:
+        """`is_awaited`: does somebody wait for its answers?"""
         self._store = store
         self._clock = clock
         self._cloud = cloud
         self._purse = purse
-        self._is_out = is_out
+        self._is_awaited = is_awaited
         self._problem: str | None = None
         self._answered_at = clock.monotonic()
         self._was_heard = False
@@ -62,7 +64,7 @@ class ProviderWatch:
         """In an outage everybody waits, so somebody must ask whether it is over; and in two ways, for it may be an outage of
         one alone."""
         for ask in (self._cloud.list, self._purse.credit):
-            if self._is_out():
+            if self._is_awaited():
                 with contextlib.suppress(StepError):
                     await ask()
 

@@ -23,6 +23,8 @@ log = structlog.get_logger(__name__)
 
 ALERT = "replica-cut-off"
 LOOK_EVERY_S, TELL_EVERY_S = 5.0, 30.0
+_FRESH_S = 3 * LOOK_EVERY_S
+"""Who stands back asks at every look (daemon/provider_watch.py)."""
 _CUT_OFF_FOR_S, _OTHERS_WELL_FOR_S, _BACK_FOR_S = 120.0, 60.0, 60.0
 """An outage begins for each replica at another moment, up to a minute and a half apart where calls hang, and ends so within a
 minute (a probe that hangs, and the pause after it); and a way that opens for moments only is none."""
@@ -60,7 +62,7 @@ class StandingBack:
         if is_open or self._stands_back:
             well, hearing = await self._store.transact(self._others)
         self._cut_off.see(is_open)
-        self._back.see(not is_open)
+        self._back.see(not is_open and self._circuit.was_answered_within(_FRESH_S))
         self._others_well.see(bool(well))
         stands_back = self._is_to_stand_back(bool(well))
         await self._hold(STANDS_BACK, stands_back)
