@@ -25,7 +25,7 @@ from daemon.demo_stage import Cast, Stage
 from daemon.demo_watch import Look, look
 from daemon.settings import Http, Settings, Vast
 from events import topics
-from machines.lease import BLIND, FLEET, POLICY
+from machines.lease import FLEET, is_work
 from machines.states import State
 from tests.crash.tripwire import Tripwire
 from tests.servers import databases
@@ -254,7 +254,7 @@ async def _ending(stage: Stage, cast: tuple[Cast, ...]) -> Ending:
         instances=len(truth["instances"]),
         volumes=len(truth["volumes"]),
         alerts=tuple(sorted(key for key in seen.alerts if key not in BY_TIME)),
-        leases=tuple(one.name for one in leases if one.name != FLEET and not one.name.startswith((BLIND, POLICY))),
+        leases=tuple(one.name for one in leases if is_work(one.name) and one.name != FLEET),
         faults=_faults(stage, cast, truth, seen),
     )
 
