@@ -110,7 +110,7 @@ class MetricsPage:
         yield _gauge("provider_balance_dollars", "The account's credit, as last asked.", ("provider",), known)
 
     def _heard(self) -> Iterator[Metric]:
-        left = float(self.ingest.has_left)
+        left = float(self.leases.stands_back)
         yield _gauge(
             "stands_back", "Does this replica leave its work to others, which the provider answers?", (), [((), left)]
         )

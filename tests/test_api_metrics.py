@@ -90,6 +90,13 @@ async def test_what_happens_is_counted_and_timed() -> None:
         assert told["failoverd_restore_bytes_total"] == 2_000_000
 
 
+async def test_it_is_told_that_a_replica_leaves_its_work_to_others() -> None:
+    async with stage() as s:
+        for stands_back in (True, False):
+            s.services.metrics.leases.stand_back(stands_back)  # type: ignore[attr-defined]
+            assert (await scraped(s))["failoverd_stands_back"] == stands_back
+
+
 async def test_a_pause_is_told_with_its_end() -> None:
     async with stage() as s:
         assert (await scraped(s))["failoverd_paused"] == 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -12,6 +12,7 @@ from tests.servers import databases, ladder
 from tests.servers.kafka import KafkaBroker
 from tests.servers.postgres import PostgresServer
 from tests.servers.stack import Stack
+from tests.servers.wires import Wires, wired_broker
 from tests.stories import wait_until_healthy
 
 SPEED = 10.0
@@ -37,6 +38,26 @@ def scene_on(kind: str, machines: int, folders: pytest.TempPathFactory) -> Itera
             for machine in range(1, machines + 1):
                 wait_until_healthy(stack, machine)
             yield Scene(stack, broker, server, url)
+        finally:
+            stack.stop()
+
+
+@contextmanager
+def two_daemons(
+    server: str, machines: int, folders: pytest.TempPathFactory, warm_pool: bool = False
+) -> Iterator[tuple[Stack, str, Sequence[Wires]]]:
+    """The stack, the database that the daemons share, and the wires by which each reaches everything else."""
+    with (
+        wired_broker(folders.mktemp("kafka"), 2) as (broker, wires),
+        databases.on_server(server, migrated=False) as url,
+    ):
+        folder = folders.mktemp("scene")
+        stack = Stack(
+            folder, broker.bootstrap, machines, SPEED, replicas=2, database=url, warm_pool=warm_pool, wires=wires
+        )
+        try:
+            stack.start()
+            yield stack, url, wires
         finally:
             stack.stop()
 

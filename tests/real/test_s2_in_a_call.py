@@ -13,15 +13,13 @@ from dataclasses import dataclass
 import pytest
 
 from tests.real.books import Books, books, until
+from tests.real.scenes import SPEED, two_daemons
 from tests.real.truth import Truth, rented_for, rented_now, surplus_after, watching
-from tests.servers import databases
 from tests.servers.fault_proxy import FaultProxy
 from tests.servers.replica import Replica
 from tests.servers.stack import Stack
-from tests.servers.wires import wired_broker
 from tests.stories import differences, wait_for_success, wait_until_healthy
 
-SPEED = 10.0
 PAUSE_S = 60.0
 SLOW_S = 30.0
 """Of the world's time: how long a create is on its way, so that its answer can be caught."""
@@ -38,18 +36,9 @@ class Scene:
 
 @pytest.fixture(scope="module")
 def scene(postgres_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    with (
-        wired_broker(tmp_path_factory.mktemp("kafka"), 2) as (broker, wires),
-        databases.on_server(postgres_server, migrated=False) as url,
-    ):
-        folder = tmp_path_factory.mktemp("s2")
-        stack = Stack(folder, broker.bootstrap, 4, SPEED, replicas=2, database=url, wires=wires)
-        try:
-            stack.start()
-            ways = zip(stack.replicas, (one.provider for one in wires), strict=True)
-            yield Scene(stack, url, dict(ways))
-        finally:
-            stack.stop()
+    with two_daemons(postgres_server, 4, tmp_path_factory) as (stack, url, wires):
+        ways = zip(stack.replicas, (one.provider for one in wires), strict=True)
+        yield Scene(stack, url, dict(ways))
 
 
 def before_it_arrives(scene: Scene, rows: Books, truth: Truth, machine: int) -> Replica:

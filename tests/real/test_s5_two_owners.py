@@ -12,15 +12,13 @@ from dataclasses import dataclass
 import pytest
 
 from tests.real.books import Books, books, until
+from tests.real.scenes import two_daemons
 from tests.real.truth import rented_for, watching
-from tests.servers import databases
 from tests.servers.fault_proxy import FaultProxy
 from tests.servers.replica import Replica
 from tests.servers.stack import Stack
-from tests.servers.wires import wired_broker
 from tests.stories import differences, wait_for_success, wait_until_healthy
 
-SPEED = 10.0
 LEASE_REAL_S = 4.0
 """As daemon/compose.py has it at this speed."""
 AWAY_REAL_S = 6.0
@@ -62,19 +60,8 @@ class Scene:
 
 @pytest.fixture(scope="module")
 def scene(postgres_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    with (
-        wired_broker(tmp_path_factory.mktemp("kafka"), 2) as (broker, wires),
-        databases.on_server(postgres_server, migrated=False) as url,
-    ):
-        folder = tmp_path_factory.mktemp("s5")
-        stack = Stack(
-            folder, broker.bootstrap, len(CASES), SPEED, replicas=2, database=url, warm_pool=True, wires=wires
-        )
-        try:
-            stack.start()
-            yield Scene(stack, url)
-        finally:
-            stack.stop()
+    with two_daemons(postgres_server, len(CASES), tmp_path_factory, warm_pool=True) as (stack, url, _):
+        yield Scene(stack, url)
 
 
 @pytest.mark.parametrize(

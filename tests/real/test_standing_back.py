@@ -4,49 +4,28 @@ other one, is told of, and takes its share again when it is answered.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-
 import httpx
 import pytest
 
 from tests.real.books import books, until
+from tests.real.scenes import two_daemons
 from tests.real.truth import watching
-from tests.servers import databases
 from tests.servers.replica import Replica
-from tests.servers.stack import BEARER, Stack
-from tests.servers.wires import wired_broker
+from tests.servers.stack import BEARER
 from tests.stories import differences, wait_for_success, wait_until_healthy
 
-SPEED = 10.0
 FIRST, SECOND = 1, 2
 
 
-@dataclass(frozen=True)
-class Scene:
-    stack: Stack
-    database: str
-
-
-@pytest.fixture
-def scene(postgres_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+def test_whoever_alone_loses_the_provider_leaves_its_work_to_the_other_and_comes_back(
+    postgres_server: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     with (
-        wired_broker(tmp_path_factory.mktemp("kafka"), 2) as (broker, wires),
-        databases.on_server(postgres_server, migrated=False) as url,
+        two_daemons(postgres_server, 2, tmp_path_factory) as (stack, database, _),
+        books(database) as rows,
+        watching(stack) as truth,
     ):
-        folder = tmp_path_factory.mktemp("standing-back")
-        stack = Stack(folder, broker.bootstrap, 2, SPEED, replicas=2, database=url, wires=wires)
-        try:
-            stack.start()
-            yield Scene(stack, url)
-        finally:
-            stack.stop()
-
-
-def test_whoever_alone_loses_the_provider_leaves_its_work_to_the_other_and_comes_back(scene: Scene) -> None:
-    stack = scene.stack
-    old = wait_until_healthy(stack, FIRST)["gpu_instance_id"]
-    with books(scene.database) as rows, watching(stack) as truth:
+        old = wait_until_healthy(stack, FIRST)["gpu_instance_id"]
         stack.kill_host_under(old)
         failover = until("a failover", lambda: rows.failover_of(FIRST))
         until("it rents", lambda: rows.has_started(failover, "rent_candidate"))
@@ -69,7 +48,7 @@ def test_whoever_alone_loses_the_provider_leaves_its_work_to_the_other_and_comes
         stack.until("it hears its share again", lambda: hears_anything(loser))
         stack.until("it is told of no more", lambda: "replica-cut-off" not in stack.alerts())
         stack.until("the world has what the machines claim, and nothing else", lambda: not differences(stack))
-    assert not truth.wrongs
+        assert not truth.wrongs
 
 
 def hears_anything(replica: Replica) -> bool:
